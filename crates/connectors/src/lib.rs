@@ -1,0 +1,40 @@
+//! The outside world: Kafka and chat webhooks, and nothing else of Keyhawk.
+//!
+//! ```text
+//!   Kafka ──▶ kafka::Source ──▶ batches of payloads ──▶ (pipeline) ──▶ kafka::Sink ──▶ Kafka
+//!                  ▲                                        │
+//!                  └───────────── commits ──────────────────┘
+//!
+//!   alerts topic ──▶ AlertsReader ──▶ Webhook ──▶ chat        in a consumer group of its own
+//! ```
+//!
+//! This crate alone knows Kafka and HTTP, reads the clock and sleeps. It decides nothing about
+//! events or alerts: what a record means, and when an offset may be committed, its callers say.
+//! Every thread that it starts has a name that begins with `kh-`, and ends with its handle.
+//!
+//! No log line and no error carries a record's content, a property's value, or a webhook's URL.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `keyhawk_source_records_total`, `keyhawk_source_bytes_total` | `topic`, `partition` |
+//! | `keyhawk_lag_records` (gauge) | `topic`, `partition` |
+//! | `keyhawk_source_rebalances_total` | `kind`: `assigned`, `revoked`, `lost` |
+//! | `keyhawk_source_recreations_total` | `reason`: `stalled`, `fatal` |
+//! | `keyhawk_source_commits_total` | `result`: `ok`, `failed`, `stale` |
+//! | `keyhawk_source_errors_total` | |
+//! | `keyhawk_sink_records_total` | `topic`, `result`: `ok`, `refused`, `failed` |
+//! | `keyhawk_sink_recreations_total` | |
+//! | `keyhawk_webhook_attempts_total` | `result`: `ok`, `retry`, `refused` |
+//! | `keyhawk_chat_messages_total` | `result`: `sent`, `dead_letter` |
+//! | `keyhawk_chat_unreadable_total` | |
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod alerts_reader;
+mod error;
+pub mod kafka;
+mod webhook;
+
+pub use alerts_reader::{AlertsReader, AlertsReaderConfig};
+pub use error::{Error, Result};
+pub use webhook::{Failure, Outcome, SecretUrl, StopFlag, Webhook, WebhookConfig};

@@ -1,0 +1,30 @@
+//! The streaming engine: a program of incremental operators, run by one machine a partition, and the
+//! delivery of what it finds.
+//!
+//! ```text
+//!   Program (from SQL) ──▶ Machine ◀── batches of `events`, watermarks
+//!                             │
+//!                             ▼  Step: findings in an order that batch boundaries cannot change
+//!                          delivery ──▶ effects: produce, commit
+//! ```
+//!
+//! Nothing here does I/O, starts a task or reads a clock: rows and time arrive as arguments, so that
+//! a partition's findings are a function of its log alone.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod delivery;
+mod error;
+mod evaluate;
+mod finding;
+mod keys;
+mod machine;
+mod operators;
+pub mod program;
+mod rows;
+
+pub use error::{Error, Result};
+pub use finding::{FindingId, Findings, LINEAGE_PREFIX, Place, Step, TIME_COLUMN};
+pub use keys::TopicKeys;
+pub use machine::Machine;
+pub use operators::StateRow;

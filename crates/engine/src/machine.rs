@@ -1,0 +1,194 @@
+//! One partition's machine: a program with state, a deterministic function of its log.
+//!
+//! ```text
+//!   batch ──▶ number the keys ──▶ every node processes ──▶ time moves, every node advances ──▶ step
+//! ```
+//!
+//! What a [`Step`] holds, and in which order, does not depend on how the log was cut into batches.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
+
+use crate::error::{Error, Result};
+use crate::finding::{Findings, Step};
+use crate::keys::TopicKeys;
+use crate::operators::{Context, Operator, StateRow};
+use crate::program::{NodeId, Program};
+use crate::rows::{Release, Rows};
+
+/// A running program.
+pub struct Machine {
+    program: Arc<Program>,
+    deployment: Arc<str>,
+    operators: Vec<Box<dyn Operator>>,
+    /// Which nodes read a node's rows, and on which input.
+    readers: Vec<Vec<(usize, usize)>>,
+    keys: TopicKeys,
+    watermark: i64,
+}
+
+impl Machine {
+    /// A machine without state. `deployment` tells apart the ids of two installations.
+    pub fn new(program: Arc<Program>, deployment: &str) -> Result<Self> {
+        let operators = program.operators()?;
+        let mut readers = vec![Vec::new(); program.nodes.len()];
+        for (reader, node) in program.nodes.iter().enumerate() {
+            for (input, from) in node.inputs.iter().enumerate() {
+                readers[from.0].push((reader, input));
+            }
+        }
+        Ok(Machine {
+            program,
+            deployment: deployment.into(),
+            operators,
+            readers,
+            keys: TopicKeys::default(),
+            watermark: i64::MIN,
+        })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// The time that has passed, in milliseconds since 1970; `i64::MIN` before the first row.
+    pub fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
+    /// The lowest watermark at which a node has something to do.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.operators.iter().filter_map(|operator| operator.next_deadline()).min()
+    }
+
+    /// How many keys were seen.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes of state held.
+    pub fn memory(&self) -> usize {
+        self.keys.memory() + self.operators.iter().map(|operator| operator.memory()).sum::<usize>()
+    }
+
+    /// Takes in rows of `events` in the order of the log. `watermarks[i]` is the watermark after row
+    /// i; it never falls, and no later row has an event time below it.
+    pub fn process(&mut self, events: &RecordBatch, watermarks: &[i64]) -> Result<Step> {
+        if events.num_rows() != watermarks.len() || events.num_columns() != self.program.input.fields().len() {
+            return Err(Error::Shape {
+                operator: "machine",
+                detail: format!(
+                    "{} rows of {} columns and {} watermarks; the program reads {} columns",
+                    events.num_rows(),
+                    events.num_columns(),
+                    watermarks.len(),
+                    self.program.input.fields().len()
+                ),
+            });
+        }
+        debug_assert!(watermarks.is_sorted());
+        let Some(&last) = watermarks.last() else { return Ok(Step::default()) };
+        debug_assert!(last >= self.watermark);
+        let keys = match self.program.key_column {
+            Some(column) => {
+                let column: &StringViewArray = events.column(column).as_string_view();
+                self.keys.intern_column(column)
+            }
+            None => UInt32Array::new_null(events.num_rows()),
+        };
+        let rows = Rows {
+            batch: events.clone(),
+            keys,
+            release: Release::Row((0..events.num_rows() as u32).collect()),
+        };
+        let mut step = Step::default();
+        self.run(Some(rows), last, watermarks, &mut step)?;
+        Ok(step)
+    }
+
+    /// The end of a finite input: time goes to infinity.
+    pub fn finish(&mut self) -> Result<Step> {
+        let mut step = Step::default();
+        self.run(None, i64::MAX, &[], &mut step)?;
+        Ok(step)
+    }
+
+    fn run(&mut self, rows: Option<Rows>, watermark: i64, watermarks: &[i64], step: &mut Step) -> Result<()> {
+        if let Some(rows) = rows {
+            let mut arrived = vec![Vec::new(); self.operators.len()];
+            arrived[0].push((0, rows));
+            self.pass(arrived, None, watermarks, step)?;
+        }
+        // Most batches of a quiet topic pass no deadline at all.
+        if self.next_deadline().is_some_and(|deadline| deadline <= watermark) {
+            self.pass(vec![Vec::new(); self.operators.len()], Some(watermark), watermarks, step)?;
+        }
+        self.watermark = watermark;
+        step.sort();
+        Ok(())
+    }
+
+    /// Moves rows, then time where `advance` says so, through all nodes in order.
+    fn pass(
+        &mut self,
+        mut arrived: Vec<Vec<(usize, Rows)>>,
+        advance: Option<i64>,
+        watermarks: &[i64],
+        step: &mut Step,
+    ) -> Result<()> {
+        let mut context = Context { keys: &mut self.keys, failed: &mut step.failed_rows };
+        let mut emitted: Vec<(usize, Rows)> = Vec::new();
+        for node in 0..self.operators.len() {
+            let mut out = Vec::new();
+            for (input, rows) in std::mem::take(&mut arrived[node]) {
+                self.operators[node].process(input, &rows, &mut context, &mut out)?;
+            }
+            if let Some(watermark) = advance {
+                self.operators[node].advance(watermark, &mut context, &mut out)?;
+            }
+            for rows in out {
+                for &(reader, input) in &self.readers[node] {
+                    arrived[reader].push((input, rows.clone()));
+                }
+                emitted.push((node, rows));
+            }
+        }
+        for (node, rows) in emitted {
+            for (rule, sink) in self.program.sinks.iter().enumerate() {
+                if sink.node == NodeId(node) {
+                    let findings =
+                        Findings::new(&self.deployment, &sink.rule, rule, sink.visible, &rows.batch)?;
+                    step.push(findings, &rows, watermarks);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes of every node's state since the last snapshot, by node. Changes nothing that
+    /// [`process`](Self::process) can see.
+    pub fn snapshot(&mut self) -> Result<Vec<Vec<StateRow>>> {
+        let mut failed = 0;
+        let context = Context { keys: &mut self.keys, failed: &mut failed };
+        self.operators.iter_mut().map(|operator| operator.snapshot(&context)).collect()
+    }
+
+    /// Takes saved state into a machine of the same program: the sum of its snapshots, by node.
+    pub fn restore(&mut self, state: &[Vec<StateRow>], watermark: i64) -> Result<()> {
+        if state.len() != self.operators.len() {
+            return Err(Error::State {
+                operator: "machine",
+                detail: format!("state of {} nodes for a program of {}", state.len(), self.operators.len()),
+            });
+        }
+        let mut failed = 0;
+        let mut context = Context { keys: &mut self.keys, failed: &mut failed };
+        for (operator, rows) in self.operators.iter_mut().zip(state) {
+            operator.restore(rows, &mut context)?;
+        }
+        self.watermark = watermark;
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! The operators: small synchronous things, one a file, that turn rows and the advance of time into
+//! rows.
+//!
+//! The machine calls, for each batch and each node in order: `process` with the rows that the node's
+//! inputs emitted, then, once the whole batch is in, again `process` with what the inputs emitted as
+//! time moved, and `advance`. So within `advance` every row that the new watermark promises is there.
+
+mod accumulate;
+mod filter;
+mod order;
+mod over;
+mod project;
+mod scan;
+mod tumble;
+
+pub(crate) use filter::Filter;
+pub(crate) use order::Order;
+pub(crate) use over::Over;
+pub(crate) use project::Project;
+pub(crate) use scan::Scan;
+pub(crate) use tumble::Tumble;
+
+use crate::error::Result;
+use crate::keys::TopicKeys;
+use crate::rows::Rows;
+
+/// What operators share while a batch moves through them.
+pub struct Context<'a> {
+    /// The keys by number.
+    pub keys: &'a mut TopicKeys,
+    /// Rows for which an expression failed; they hold null.
+    pub failed: &'a mut u64,
+}
+
+/// One row of saved state: a key by value, and what is known of it; `None` where it was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRow {
+    /// The key's value in a form of the operator's own, never an intern number.
+    pub key: Vec<u8>,
+    /// The state, or `None` for a key that is gone.
+    pub state: Option<Vec<u8>>,
+}
+
+/// A stateful or stateless step of a program. There are no default bodies: state forgotten by
+/// accident should not compile.
+pub trait Operator: Send {
+    /// Rows arrive on one of the inputs: state is updated, and what is certain already is emitted.
+    fn process(&mut self, input: usize, rows: &Rows, context: &mut Context<'_>, out: &mut Vec<Rows>)
+    -> Result<()>;
+
+    /// Time moves to `watermark`, which never falls: windows close, ordered rows leave, state is
+    /// freed. `i64::MAX` is the end of a finite input.
+    fn advance(&mut self, watermark: i64, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// The lowest watermark at which `advance` would have something to do.
+    fn next_deadline(&self) -> Option<i64>;
+
+    /// The rows of state changed or deleted since the last call; after a restore, since that.
+    /// Changes nothing that `process` or `advance` can see.
+    fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>>;
+
+    /// Takes saved rows of any subset of keys, at a batch boundary, into this machine's own numbers.
+    fn restore(&mut self, rows: &[StateRow], context: &mut Context<'_>) -> Result<()>;
+
+    /// Bytes of state held.
+    fn memory(&self) -> usize;
+}

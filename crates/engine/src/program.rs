@@ -1,0 +1,293 @@
+//! A program: what a set of rules and views means, as a graph of operators without any state.
+//!
+//! ```text
+//!   node 0  scan ──▶ node 1  filter ──▶ node 2  tumble ──▶ node 3  order ──▶ node 4  over ──▶ rules
+//! ```
+//!
+//! A node reads only nodes before it, so that one pass in order moves rows and time through the
+//! whole graph. Equal nodes are one node: [`ProgramBuilder::add`] hands back the earlier one.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_physical_expr::PhysicalExpr;
+use hashbrown::HashMap;
+use keyhawk_functions::KeyedFold;
+
+use crate::error::Result;
+use crate::operators::{Filter, Operator, Order, Over, Project, Scan, Tumble};
+
+/// A node's place in its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// Which part of a window a grouping column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WindowPart {
+    /// The first millisecond inside.
+    Start,
+    /// The first millisecond after.
+    End,
+    /// The last millisecond inside.
+    Time,
+}
+
+/// A grouping column of a window aggregate.
+#[derive(Debug, Clone)]
+pub enum GroupColumn {
+    /// A bound of the window.
+    Window(WindowPart),
+    /// An expression over the input.
+    Key(Arc<dyn PhysicalExpr>),
+}
+
+/// The aggregate functions that the engine computes incrementally.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateKind {
+    /// `count(x)`: rows where x is not null.
+    Count,
+    /// `count(DISTINCT x)`.
+    CountDistinct,
+    /// `sum(x)`; integers wrap as DataFusion's do.
+    Sum,
+    /// `min(x)`.
+    Min,
+    /// `max(x)`.
+    Max,
+}
+
+/// One aggregate column.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// The function.
+    pub kind: AggregateKind,
+    /// Its argument.
+    pub argument: Arc<dyn PhysicalExpr>,
+    /// FILTER (WHERE …).
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// How a stateful node knows a row's key.
+#[derive(Debug, Clone)]
+pub enum KeyBy {
+    /// By the number of the topic's key alone.
+    Topic,
+    /// By the values of these expressions.
+    Columns(Vec<Arc<dyn PhysicalExpr>>),
+}
+
+/// Makes the state of a window function; called once a machine.
+pub type FoldFactory = Arc<dyn Fn() -> keyhawk_functions::Result<Box<dyn KeyedFold>> + Send + Sync>;
+
+/// One window function of an `OVER`.
+#[derive(Clone)]
+pub struct OverFunction {
+    /// Makes its state.
+    pub fold: FoldFactory,
+    /// Its arguments.
+    pub arguments: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// What a node does. Column numbers refer to the input's batch.
+#[derive(Clone)]
+pub enum NodeKind {
+    /// The input of the program: the columns of `events` that it reads.
+    Scan,
+    /// WHERE, HAVING, QUALIFY.
+    Filter {
+        /// Rows for which it is true stay.
+        predicate: Arc<dyn PhysicalExpr>,
+    },
+    /// SELECT.
+    Project {
+        /// A column each.
+        expressions: Vec<Arc<dyn PhysicalExpr>>,
+    },
+    /// GROUP BY over tumbling windows.
+    Tumble {
+        /// The event time by which rows fall into windows.
+        time: Arc<dyn PhysicalExpr>,
+        /// Length of a window in milliseconds.
+        size_ms: i64,
+        /// At watermark W every row with a time below W + `complete_ms` has arrived.
+        complete_ms: i64,
+        /// How groups are told apart within a window.
+        keys: KeyBy,
+        /// The grouping columns, in the order of the output.
+        groups: Vec<GroupColumn>,
+        /// The aggregates, after the grouping columns.
+        aggregates: Vec<Aggregate>,
+    },
+    /// The total order: rows by time, then by lineage.
+    Order {
+        /// The column of the time.
+        time: usize,
+        /// At watermark W every row with a time below W + `complete_ms` has arrived.
+        complete_ms: i64,
+        /// The columns that break ties.
+        ties: Vec<usize>,
+    },
+    /// OVER (PARTITION BY … ORDER BY time): the input's columns, then one for each function.
+    Over {
+        /// How partitions are told apart.
+        keys: KeyBy,
+        /// The functions.
+        functions: Vec<OverFunction>,
+    },
+}
+
+/// A node of a program.
+#[derive(Clone)]
+pub struct Node {
+    /// What it does.
+    pub kind: NodeKind,
+    /// The nodes that it reads.
+    pub inputs: Vec<NodeId>,
+    /// Its output.
+    pub schema: SchemaRef,
+    /// What the node means, with all that is below it: two nodes with the same text are the same.
+    pub fingerprint: String,
+    /// For a stateful node whether the topic's key is among its keys, so that one partition sees
+    /// all rows of a group.
+    pub keyed: bool,
+}
+
+/// Where findings leave.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    /// The rule's name.
+    pub rule: String,
+    /// The node whose rows are its findings.
+    pub node: NodeId,
+    /// How many of the node's columns the rule selects; after them come `__time` and the lineage.
+    pub visible: usize,
+}
+
+/// A graph of operators, shared by all machines that run it.
+#[derive(Clone)]
+pub struct Program {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) sinks: Vec<Sink>,
+    pub(crate) input: SchemaRef,
+    pub(crate) key_column: Option<usize>,
+}
+
+impl Program {
+    /// The columns of `events` that a batch must have, in this order.
+    pub fn input(&self) -> &SchemaRef {
+        &self.input
+    }
+
+    /// The rules, in the order of their numbers in findings.
+    pub fn sinks(&self) -> &[Sink] {
+        &self.sinks
+    }
+
+    /// The nodes, inputs before readers.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(crate) fn operators(&self) -> Result<Vec<Box<dyn Operator>>> {
+        self.nodes
+            .iter()
+            .map(|node| {
+                Ok(match &node.kind {
+                    NodeKind::Scan => Box::new(Scan) as Box<dyn Operator>,
+                    NodeKind::Filter { predicate } => Box::new(Filter::new(Arc::clone(predicate))),
+                    NodeKind::Project { expressions } => {
+                        Box::new(Project::new(expressions.clone(), Arc::clone(&node.schema)))
+                    }
+                    NodeKind::Tumble { time, size_ms, complete_ms, keys, groups, aggregates } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        Box::new(Tumble::new(
+                            Arc::clone(time),
+                            *size_ms,
+                            *complete_ms,
+                            keys.clone(),
+                            groups.clone(),
+                            aggregates.clone(),
+                            input,
+                            Arc::clone(&node.schema),
+                        )?)
+                    }
+                    NodeKind::Order { time, complete_ms, ties } => Box::new(Order::new(
+                        *time,
+                        *complete_ms,
+                        ties.clone(),
+                        Arc::clone(&node.schema),
+                    )?),
+                    NodeKind::Over { keys, functions } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        Box::new(Over::new(keys, functions, input, Arc::clone(&node.schema))?)
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+/// Collects nodes, each once.
+pub struct ProgramBuilder {
+    program: Program,
+    by_fingerprint: HashMap<String, NodeId>,
+}
+
+impl ProgramBuilder {
+    /// A program that reads `input`; `key_column` is the topic's key in it, of type Utf8View.
+    pub fn new(input: SchemaRef, key_column: Option<usize>) -> Self {
+        debug_assert!(
+            key_column.is_none_or(|column| input.field(column).data_type() == &DataType::Utf8View)
+        );
+        let mut builder = ProgramBuilder {
+            program: Program { nodes: Vec::new(), sinks: Vec::new(), input: Arc::clone(&input), key_column },
+            by_fingerprint: HashMap::new(),
+        };
+        builder.add(NodeKind::Scan, vec![], input, "scan events", false);
+        builder
+    }
+
+    /// The scan of `events`, the first node.
+    pub fn scan(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// Adds a node, or finds the one that means the same. `meaning` tells apart what the inputs do
+    /// not: the expressions, in a canonical text.
+    pub fn add(
+        &mut self,
+        kind: NodeKind,
+        inputs: Vec<NodeId>,
+        schema: SchemaRef,
+        meaning: &str,
+        keyed: bool,
+    ) -> NodeId {
+        let mut fingerprint = meaning.to_owned();
+        for input in &inputs {
+            fingerprint.push_str("\n ◀ ");
+            fingerprint.push_str(&self.program.nodes[input.0].fingerprint.replace('\n', "\n  "));
+        }
+        if let Some(node) = self.by_fingerprint.get(&fingerprint) {
+            return *node;
+        }
+        let id = NodeId(self.program.nodes.len());
+        self.by_fingerprint.insert(fingerprint.clone(), id);
+        self.program.nodes.push(Node { kind, inputs, schema, fingerprint, keyed });
+        id
+    }
+
+    /// The output of a node.
+    pub fn schema(&self, node: NodeId) -> &SchemaRef {
+        &self.program.nodes[node.0].schema
+    }
+
+    /// Makes a node's rows the findings of a rule.
+    pub fn sink(&mut self, sink: Sink) {
+        self.program.sinks.push(sink);
+    }
+
+    /// The finished program.
+    pub fn build(self) -> Program {
+        self.program
+    }
+}

@@ -1,0 +1,149 @@
+//! Arrow builders of the columns of `events`, one a column that is read.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
+    ListBuilder, RecordBatch, RecordBatchOptions, StringViewBuilder, TimestampMillisecondBuilder,
+};
+use arrow::datatypes::SchemaRef;
+
+use crate::number::{PRECISION, SCALE};
+use crate::schema::Ty;
+
+/// The values of one column since the last batch.
+pub(crate) enum Builder {
+    Text(StringViewBuilder),
+    TextList(ListBuilder<StringViewBuilder>),
+    Integer(Int64Builder),
+    Int32(Int32Builder),
+    Decimal(Decimal128Builder),
+    Boolean(BooleanBuilder),
+    Float(Float64Builder),
+    Time(TimestampMillisecondBuilder),
+}
+
+impl Builder {
+    pub(crate) fn new(ty: Ty) -> Self {
+        match ty {
+            Ty::Text => Self::Text(StringViewBuilder::new()),
+            Ty::TextList => Self::TextList(ListBuilder::new(StringViewBuilder::new())),
+            Ty::Integer => Self::Integer(Int64Builder::new()),
+            Ty::Int32 => Self::Int32(Int32Builder::new()),
+            Ty::Decimal => {
+                let built = Decimal128Builder::new()
+                    .with_precision_and_scale(PRECISION as u8, SCALE as i8)
+                    .expect("38 digits, 18 of them behind the point, are a valid decimal type");
+                Self::Decimal(built)
+            }
+            Ty::Boolean => Self::Boolean(BooleanBuilder::new()),
+            Ty::Float => Self::Float(Float64Builder::new()),
+            Ty::Time => Self::Time(TimestampMillisecondBuilder::new().with_timezone("UTC")),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn text(&mut self, value: Option<&str>) {
+        let Self::Text(builder) = self else {
+            return wrong_type();
+        };
+        match value {
+            Some(value) => builder.append_value(value),
+            None => builder.append_null(),
+        }
+    }
+
+    /// The same text for `rows` rows.
+    pub(crate) fn text_repeated(&mut self, value: &str, rows: usize) {
+        let Self::Text(builder) = self else {
+            return wrong_type();
+        };
+        builder
+            .try_append_value_n(value, rows)
+            .expect("a topic's name is far shorter than a string view may be");
+    }
+
+    pub(crate) fn list<'a, T: AsRef<str> + 'a>(&mut self, items: Option<impl Iterator<Item = T>>) {
+        let Self::TextList(builder) = self else {
+            return wrong_type();
+        };
+        let is_valid = items.is_some();
+        for item in items.into_iter().flatten() {
+            builder.values().append_value(item);
+        }
+        builder.append(is_valid);
+    }
+
+    #[inline]
+    pub(crate) fn integer(&mut self, value: Option<i64>) {
+        match self {
+            Self::Integer(builder) => builder.append_option(value),
+            Self::Time(builder) => builder.append_option(value),
+            _ => wrong_type(),
+        }
+    }
+
+    pub(crate) fn int32_repeated(&mut self, value: i32, rows: usize) {
+        let Self::Int32(builder) = self else {
+            return wrong_type();
+        };
+        builder.append_value_n(value, rows);
+    }
+
+    #[inline]
+    pub(crate) fn decimal(&mut self, value: Option<i128>) {
+        let Self::Decimal(builder) = self else {
+            return wrong_type();
+        };
+        builder.append_option(value);
+    }
+
+    #[inline]
+    pub(crate) fn boolean(&mut self, value: Option<bool>) {
+        let Self::Boolean(builder) = self else {
+            return wrong_type();
+        };
+        builder.append_option(value);
+    }
+
+    pub(crate) fn boolean_repeated(&mut self, value: bool, rows: usize) {
+        let Self::Boolean(builder) = self else {
+            return wrong_type();
+        };
+        builder.append_n(rows, value);
+    }
+
+    #[inline]
+    pub(crate) fn float(&mut self, value: Option<f64>) {
+        let Self::Float(builder) = self else {
+            return wrong_type();
+        };
+        builder.append_option(value);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::TextList(builder) => Arc::new(builder.finish()),
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::Int32(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder) => Arc::new(builder.finish()),
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::Float(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+/// The schema pairs every origin of values with the type that its builder has.
+fn wrong_type() {
+    debug_assert!(false, "a column's origin and its type disagree");
+}
+
+/// Takes the rows out of the builders.
+pub(crate) fn finish(schema: &SchemaRef, builders: &mut [Builder], rows: usize) -> RecordBatch {
+    let arrays = builders.iter_mut().map(Builder::finish).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
+        .expect("every row adds one value to every builder, and required columns are never null")
+}

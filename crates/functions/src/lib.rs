@@ -1,0 +1,61 @@
+//! Detection mathematics, one core behind the batch query and the stream.
+//!
+//! ```text
+//!                       ┌────────────── KeyedFold ──────────────┐
+//! stream: rows of many  │ state: columns, index = dense key id  │  one value a row
+//! keys, total order ───▶│ update(keys, args)                    ├──▶
+//!                       └───────────────────▲───────────────────┘
+//! batch: one partition ── WindowUDF ────────┘ the same code, every key index 0
+//! ```
+//!
+//! A window function is a [`KeyedFold`]: rows come in the total order, each gives one value, and what
+//! is remembered of a key is small and bounded. The streaming OVER operator drives the fold directly;
+//! the batch engine reaches the same fold through a `WindowUDF`, one partition at a time, so that the
+//! two results are equal to the bit.
+//!
+//! Everything that SQL can call is in two plain lists, [`window_functions`] and [`scalar_functions`].
+//! `lag` and `row_number` are DataFusion's own in batch; here are only their folds, [`lag_fold`] and
+//! [`row_number_fold`].
+//!
+//! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
+//! result depends on comes from `libm`, so that every machine computes the same bits.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::sync::Arc;
+
+use datafusion_expr::ScalarUDF;
+
+mod arguments;
+pub mod baseline;
+mod error;
+mod first_seen;
+mod fold;
+mod lag;
+mod row_number;
+mod state;
+mod travel;
+mod window;
+mod window_bounds;
+
+pub use error::{Error, Result};
+pub use first_seen::VALUES_PER_KEY;
+pub use fold::KeyedFold;
+pub use lag::lag_fold;
+pub use row_number::row_number_fold;
+pub use travel::EARTH_RADIUS_KM;
+pub use window::WindowFunction;
+pub use window_bounds::{WINDOW_END, WINDOW_START, WINDOW_TIME};
+
+/// Every window function of ours that SQL can call: `baseline` and `first_seen`.
+pub fn window_functions() -> Vec<WindowFunction> {
+    vec![baseline::window_function(), first_seen::window_function()]
+}
+
+/// Every scalar function of ours that SQL can call, and the three that the planner writes where a rule
+/// says `tumble`.
+pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let mut all = travel::scalar_functions();
+    all.extend(window_bounds::scalar_functions());
+    all
+}

@@ -1,0 +1,180 @@
+//! The bounds of the tumbling window that a moment falls in, aligned to 1970-01-01T00:00:00Z.
+//!
+//! ```text
+//!   start = ⌊ts / size⌋ · size      end = start + size      time = end − 1 ms
+//!      ├──────────── size ────────────┤
+//!      ● start          ts ×          ● time   ○ end (the next window's start)
+//! ```
+//!
+//! The planner writes these calls where a query says `tumble`; their names begin with two underscores
+//! because no rule need know them. Division rounds down, so windows before 1970 are as long as the
+//! others. At the ends of the 64-bit range the bounds saturate.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::TimestampMillisecondArray,
+    datatypes::{DataType, TimestampMillisecondType},
+};
+use datafusion_common::ScalarValue;
+use datafusion_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::{
+    Error, Result,
+    arguments::{coerce_timestamp, over_arrays, timestamp_type, timestamps},
+};
+
+/// Name of the function `(ts, size_ms)` that gives the start of the window, which belongs to it.
+pub const WINDOW_START: &str = "__window_start";
+/// Name of the function `(ts, size_ms)` that gives the end of the window, which does not belong to it.
+pub const WINDOW_END: &str = "__window_end";
+/// Name of the function `(ts, size_ms)` that gives the last millisecond of the window.
+pub const WINDOW_TIME: &str = "__window_time";
+
+pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    [Bound::Start, Bound::End, Bound::Time]
+        .into_iter()
+        .map(|bound| {
+            let signature = Signature::user_defined(Volatility::Immutable);
+            Arc::new(ScalarUDF::from(WindowBound { bound, signature }))
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Bound {
+    Start,
+    End,
+    Time,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WindowBound {
+    bound: Bound,
+    signature: Signature,
+}
+
+impl Bound {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => WINDOW_START,
+            Self::End => WINDOW_END,
+            Self::Time => WINDOW_TIME,
+        }
+    }
+
+    fn of(self, ts_ms: i64, size_ms: i64) -> i64 {
+        let start = ts_ms.saturating_sub(ts_ms.rem_euclid(size_ms));
+        match self {
+            Self::Start => start,
+            Self::End => start.saturating_add(size_ms),
+            Self::Time => start.saturating_add(size_ms - 1),
+        }
+    }
+
+    fn size_ms(self, size: &ColumnarValue) -> Result<i64> {
+        let found = match size {
+            ColumnarValue::Scalar(ScalarValue::Int64(Some(size))) if *size > 0 => return Ok(*size),
+            ColumnarValue::Scalar(other) => other.to_string(),
+            ColumnarValue::Array(_) => "computed from the row".to_owned(),
+        };
+        Err(Error::Argument {
+            function: self.name(),
+            argument: "size_ms",
+            expected: "a literal number of milliseconds above 0",
+            found,
+        })
+    }
+}
+
+impl ScalarUDFImpl for WindowBound {
+    fn name(&self) -> &str {
+        self.bound.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> datafusion_common::Result<Vec<DataType>> {
+        let function = self.bound.name();
+        let [ts, size] = arg_types else {
+            let (usage, found) = ("(ts, size_ms)", arg_types.len());
+            return Err(Error::ArgumentCount {
+                function,
+                usage,
+                found,
+            }
+            .into());
+        };
+        if !size.is_integer() {
+            let found = format!("of type {size}");
+            let (argument, expected) = ("size_ms", "an integer");
+            return Err(Error::Argument {
+                function,
+                argument,
+                expected,
+                found,
+            }
+            .into());
+        }
+        Ok(vec![coerce_timestamp(function, "ts", ts)?, DataType::Int64])
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> datafusion_common::Result<DataType> {
+        Ok(timestamp_type())
+    }
+
+    fn invoke_with_args(
+        &self,
+        args: ScalarFunctionArgs,
+    ) -> datafusion_common::Result<ColumnarValue> {
+        let [ts, size] = args.args.as_slice() else {
+            let (usage, found) = ("(ts, size_ms)", args.args.len());
+            return Err(Error::ArgumentCount {
+                function: self.bound.name(),
+                usage,
+                found,
+            }
+            .into());
+        };
+        let size_ms = self.bound.size_ms(size)?;
+        over_arrays(std::slice::from_ref(ts), |arrays| {
+            let bounds: TimestampMillisecondArray = timestamps(arrays, 0)?
+                .unary::<_, TimestampMillisecondType>(|ts_ms| self.bound.of(ts_ms, size_ms));
+            Ok(Arc::new(bounds.with_timezone("UTC")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    #[test]
+    fn a_window_holds_its_start_and_not_its_end() {
+        for (ts, start) in [(0, 0), (59_999, 0), (60_000, 60_000), (60_001, 60_000)] {
+            assert_eq!(Bound::Start.of(ts, MINUTE), start);
+            assert_eq!(Bound::End.of(ts, MINUTE), start + MINUTE);
+            assert_eq!(Bound::Time.of(ts, MINUTE), start + MINUTE - 1);
+        }
+    }
+
+    #[test]
+    fn windows_before_1970_round_down() {
+        assert_eq!(Bound::Start.of(-1, MINUTE), -MINUTE);
+        assert_eq!(Bound::End.of(-1, MINUTE), 0);
+        assert_eq!(Bound::Start.of(-MINUTE, MINUTE), -MINUTE);
+        assert_eq!(Bound::Start.of(-MINUTE - 1, MINUTE), -2 * MINUTE);
+    }
+
+    #[test]
+    fn the_ends_of_time_saturate() {
+        assert_eq!(Bound::End.of(i64::MAX, MINUTE), i64::MAX);
+        assert_eq!(Bound::Start.of(i64::MIN, MINUTE), i64::MIN);
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+
+/// Finds stolen API keys in access logs as they happen.
+///
+/// Keyhawk reads the access events of an API gateway, keeps a baseline for every key, evaluates
+/// detection rules written in SQL, and says which key is being misused, why, and what to do.
+#[derive(Parser)]
+#[command(name = "keyhawk", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show Keyhawk at work: five days of made-up traffic with attacks in the last one.
+    ///
+    /// Needs no Kafka, no download and no account. Ends with a table of what was found; the exit
+    /// status is 0 only if the table is the expected one.
+    Demo(DemoArgs),
+    /// Watch Kafka topics: events in; alerts, commands, late records and dead letters out.
+    Run(RunArgs),
+    /// Run rules over files with the streaming engine, as `run` would over a topic.
+    Replay(FileArgs),
+    /// Run rules over files with the batch engine; finds exactly what `replay` finds.
+    Backtest(FileArgs),
+    /// Load rules and print each problem with its place and its cure.
+    Check(CheckArgs),
+    /// Print the fingerprint of each credential on standard input, one a line.
+    Fingerprint(FingerprintArgs),
+    /// Read a sample of a topic, print how disordered it is, and propose its lateness bound.
+    Lag(LagArgs),
+}
+
+/// Arguments of `demo`.
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Write the traffic to a Kafka broker (host:port) instead, as fast as its clock runs.
+    #[arg(long, value_name = "BROKERS", hide = true)]
+    pub produce: Option<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// The configuration file; `keyhawk run --sample` prints a commented one.
+    #[arg(long, value_name = "FILE", required_unless_present = "sample")]
+    pub config: Option<PathBuf>,
+    /// Print a commented configuration with every key and its default, and end.
+    #[arg(long)]
+    pub sample: bool,
+}
+
+/// Arguments of `replay` and `backtest`.
+#[derive(Args)]
+pub struct FileArgs {
+    /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
+    #[arg(long, value_name = "DIR")]
+    pub rules: PathBuf,
+    /// A file of events, one JSON object a line; `-` is standard input. Each file is a partition.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub input: Vec<PathBuf>,
+    /// Where findings go, one JSON object a line; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// A configuration, for the GeoIP databases, the secret and the topic's settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The topic that the files stand for: its settings in the configuration, and its name in
+    /// findings' ids.
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `fingerprint`.
+#[derive(Args)]
+pub struct FingerprintArgs {
+    /// The configuration with the secret and the prefixes.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `lag`.
+#[derive(Args)]
+pub struct LagArgs {
+    /// The configuration with the brokers and the topic's settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The brokers, where there is no configuration.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "config")]
+    pub brokers: Option<String>,
+    /// The topic.
+    #[arg(long, value_name = "NAME")]
+    pub topic: String,
+    /// How many records to read, over all partitions.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub records: usize,
+}
+
+/// Runs the command line and says how it went.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Replay(args) => commands::files::replay(&args),
+        Command::Backtest(args) => commands::files::backtest(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Fingerprint(args) => commands::fingerprint::run(&args),
+        Command::Lag(args) => commands::lag::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Finds stolen API keys in access logs as they happen.
+//!
+//! ```text
+//!   Kafka or files ─▶ events ─▶ rules in SQL ─▶ findings ─▶ alerts ─▶ chat
+//!                                                    └─▶ proposals ─▶ guard ─▶ commands
+//! ```
+//!
+//! This crate wires the others into one binary: configuration, the command line, the pipeline of a
+//! partition, the run over Kafka, and the console.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cli;
+mod commands;
+pub mod config;
+pub mod console;
+pub mod finding_rows;
+pub mod logging;
+pub mod partition;
+pub mod replay;
+pub mod rule_set;
+pub mod simulate;
+pub mod stream;
+
+pub use cli::main;

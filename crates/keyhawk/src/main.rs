@@ -1,0 +1,7 @@
+//! The `keyhawk` binary; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyhawk::main()
+}

@@ -1,0 +1,226 @@
+//! One partition, from payload bytes to alerts and proposals: decode, the machine, dedup.
+//!
+//! ```text
+//!   records ─▶ Decoder ─▶ events, watermarks ─▶ Machine ─▶ findings in order ─▶ Dedup ─▶ alerts
+//!                 └─▶ late rows, dead letters                                      └─▶ proposals
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use keyhawk_alerts::{Dedup, Emitted, Evidence, Finding};
+use keyhawk_engine::{Findings, Machine, Step};
+use keyhawk_events::{Counts, DeadLetter, Decoder, Fingerprinter, GeoDatabases, LateRow, Record, TopicSettings};
+use serde_json::{Map, Value};
+
+use crate::finding_rows::rows_json;
+use crate::rule_set::RuleSet;
+
+/// Why a partition cannot go on. Bad records and failing rows never are a reason.
+#[derive(Debug)]
+pub enum Error {
+    /// The decoder's settings are wrong.
+    Decode(keyhawk_events::Error),
+    /// The engine met a broken invariant.
+    Engine(keyhawk_engine::Error),
+    /// A finding could not be written as JSON.
+    Json(ArrowError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Decode(error) => error.fmt(f),
+            Error::Engine(error) => error.fmt(f),
+            Error::Json(error) => write!(f, "a finding as JSON: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<keyhawk_engine::Error> for Error {
+    fn from(error: keyhawk_engine::Error) -> Self {
+        Error::Engine(error)
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        Error::Json(error)
+    }
+}
+
+/// What a batch of records came to.
+#[derive(Debug, Default)]
+pub struct Processed {
+    /// Alerts and proposals, in the order of emission.
+    pub emitted: Vec<Emitted>,
+    /// Rows that came too late.
+    pub late: Vec<LateRow>,
+    /// Records that are no events.
+    pub dead: Vec<DeadLetter>,
+    /// How many of what was decoded.
+    pub counts: Counts,
+    /// Findings by the number of their rule.
+    pub findings: Vec<u64>,
+    /// Rows for which an expression failed.
+    pub failed_rows: u64,
+    /// The greatest offset of the records.
+    pub last_offset: Option<i64>,
+}
+
+/// A partition's decoder, machine and dedup.
+pub struct Partition {
+    rules: Arc<RuleSet>,
+    decoder: Decoder,
+    machine: Machine,
+    dedup: Dedup,
+}
+
+impl Partition {
+    /// A partition without state.
+    pub fn new(
+        rules: &Arc<RuleSet>,
+        deployment: &str,
+        topic: TopicSettings,
+        partition: i32,
+        fingerprinter: &Arc<Fingerprinter>,
+        geo: &Arc<GeoDatabases>,
+    ) -> Result<Self, Error> {
+        let decoder = Decoder::new(
+            Arc::clone(&rules.schema),
+            Some(&rules.compiled.columns),
+            topic,
+            partition,
+            Arc::clone(fingerprinter),
+            Arc::clone(geo),
+        )
+        .map_err(Error::Decode)?;
+        Ok(Partition {
+            decoder,
+            machine: Machine::new(Arc::clone(&rules.compiled.program), deployment)?,
+            dedup: Dedup::new(deployment.to_owned(), Arc::clone(&rules.alerts)),
+            rules: Arc::clone(rules),
+        })
+    }
+
+    /// Adds a record to the open batch.
+    pub fn push(&mut self, record: Record<'_>) {
+        self.decoder.push(record);
+    }
+
+    /// Records in the open batch.
+    pub fn pending(&self) -> usize {
+        self.decoder.rows()
+    }
+
+    /// The partition's watermark, in milliseconds since 1970.
+    pub fn watermark(&self) -> i64 {
+        self.decoder.watermark()
+    }
+
+    /// Bytes of the machine's state.
+    pub fn memory(&self) -> usize {
+        self.machine.memory()
+    }
+
+    /// How many keys the machine has seen.
+    pub fn keys(&self) -> usize {
+        self.machine.keys()
+    }
+
+    /// Uses other GeoIP databases from the next record on.
+    pub fn set_geo(&mut self, geo: Arc<GeoDatabases>) {
+        self.decoder.set_geo(geo);
+    }
+
+    /// Processes the open batch.
+    pub fn process(&mut self) -> Result<Processed, Error> {
+        let decoded = self.decoder.finish();
+        let step = self.machine.process(&decoded.events, &decoded.watermarks)?;
+        let mut processed = self.emit(step, &decoded.watermarks)?;
+        if let Some(&watermark) = decoded.watermarks.last() {
+            self.dedup.advance(watermark, &mut processed.emitted);
+        }
+        processed.late = decoded.late;
+        processed.dead = decoded.dead;
+        processed.counts = decoded.counts;
+        processed.last_offset = decoded.last_offset;
+        Ok(processed)
+    }
+
+    /// The end of a finite input: time goes to infinity.
+    pub fn finish(&mut self) -> Result<Processed, Error> {
+        let mut processed = self.process()?;
+        let step = self.machine.finish()?;
+        let rest = self.emit(step, &[])?;
+        processed.emitted.extend(rest.emitted);
+        processed.failed_rows += rest.failed_rows;
+        for (sum, more) in processed.findings.iter_mut().zip(rest.findings) {
+            *sum += more;
+        }
+        self.dedup.advance(i64::MAX, &mut processed.emitted);
+        Ok(processed)
+    }
+
+    /// Hands a step's findings to dedup, each after the time that its releasing row brought, so that
+    /// what dedup emits does not depend on how the log was cut.
+    fn emit(&mut self, step: Step, watermarks: &[i64]) -> Result<Processed, Error> {
+        let mut processed = Processed { failed_rows: step.failed_rows, ..Processed::default() };
+        processed.findings = vec![0; self.rules.alerts.len()];
+        let rows = step.findings.iter().map(|findings| rows_json(&findings.rows));
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        for place in &step.order {
+            let findings = &step.findings[place.findings];
+            processed.findings[findings.rule] += 1;
+            let time_ms = findings.times[place.row];
+            let row = serde_json::from_str(&rows[place.findings][place.row]);
+            let Ok(Value::Object(row)) = row else { continue };
+            // Never beyond the finding's own time: at the end of input time is infinite.
+            let before = watermarks.get(place.released_by).copied().unwrap_or(time_ms).min(time_ms);
+            self.dedup.advance(before, &mut processed.emitted);
+            let by_event = self.rules.compiled.rules[findings.rule].by_event;
+            self.dedup.push(finding(findings, place.row, row, by_event), &mut processed.emitted);
+        }
+        Ok(processed)
+    }
+}
+
+/// A row of findings, as alerts take it.
+fn finding(findings: &Findings, row: usize, json: Map<String, Value>, by_event: bool) -> Finding {
+    let evidence = if by_event { evidence(&findings.lineage, row) } else { Vec::new() };
+    let window = bound(&findings.rows, "window_start", row).zip(bound(&findings.rows, "window_end", row));
+    Finding::new(
+        findings.rule,
+        findings.ids[row].to_string(),
+        findings.times[row],
+        window,
+        json,
+        evidence,
+    )
+}
+
+fn bound(rows: &RecordBatch, column: &str, row: usize) -> Option<i64> {
+    let column = rows.column_by_name(column)?;
+    if !matches!(column.data_type(), DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _)) {
+        return None;
+    }
+    let times = column.as_primitive::<TimestampMillisecondType>();
+    times.is_valid(row).then(|| times.value(row))
+}
+
+/// The lineage of a row that was one event: its topic, partition and offset.
+fn evidence(lineage: &RecordBatch, row: usize) -> Vec<Evidence> {
+    let [topic, partition, offset] = lineage.columns() else { return Vec::new() };
+    let topic = topic.as_string_view_opt().map(|topics| topics.value(row).to_owned());
+    let partition = partition.as_primitive_opt::<Int32Type>().map(|partitions| partitions.value(row));
+    let offset = offset.as_primitive_opt::<Int64Type>().map(|offsets| offsets.value(row));
+    match (topic, partition, offset) {
+        (Some(topic), Some(partition), Some(offset)) => vec![Evidence { topic, partition, offset }],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,484 @@
+//! From the files of a rule directory to a program for the stream and plans for the batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::sql::parser::DFParser;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::provider_as_source;
+use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
+
+use crate::actions::reads_authenticated_calls_only;
+use crate::catalog::{Catalog, EVENTS, Tables, session};
+use crate::header::{RuleHeader, parse_header};
+use crate::lineage::{Preparation, Unprepared, WINDOW_END_FUNCTION};
+use crate::lower::{Lowering, nullable};
+use crate::origin::{Origin, ViewOrigins, index_origin};
+use crate::problem::{Place, Problem, SourceFile, find, nearest};
+
+/// The files of a rule directory.
+#[derive(Debug, Clone, Default)]
+pub struct RuleFiles {
+    /// `views/*.sql`.
+    pub views: Vec<SourceFile>,
+    /// `rules/*.sql`.
+    pub rules: Vec<SourceFile>,
+}
+
+/// A view or rule, ready to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) name: String,
+    /// Optimised; its output is the visible columns, `__time`, and the lineage.
+    pub(crate) plan: LogicalPlan,
+    pub(crate) visible: usize,
+}
+
+/// A rule, as alerts need to know it.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The file's name.
+    pub name: String,
+    /// A digest of the file and of the views below it, hex: it changes when the rule's meaning may.
+    pub version: String,
+    /// What the rule says of itself.
+    pub header: RuleHeader,
+    /// The columns that it selects.
+    pub schema: SchemaRef,
+    /// Whether each finding is one event, whose topic, partition and offset are its lineage; otherwise
+    /// it is a group.
+    pub by_event: bool,
+}
+
+/// Everything that a rule directory means.
+pub struct Compiled {
+    /// The rules, in the order of their numbers in findings.
+    pub rules: Vec<Rule>,
+    /// What the stream runs.
+    pub program: Arc<Program>,
+    /// The columns of `events` that the program reads.
+    pub columns: BTreeSet<String>,
+    /// Stateful nodes that lack the topic's key: `run` refuses them, files may be replayed.
+    pub unkeyed: Vec<Problem>,
+    pub(crate) state: SessionState,
+    pub(crate) views: Vec<Query>,
+    pub(crate) queries: Vec<Query>,
+}
+
+/// Compiles the files over the table `events`. `key` is the column that topics are keyed by.
+///
+/// # Errors
+/// Every problem of every file, in the order of the files.
+pub fn compile(files: &RuleFiles, events: &SchemaRef, key: &str) -> Result<Compiled, Vec<Problem>> {
+    let compiled = Compiler::new(events, key, false).compile(files)?;
+    // A baseline's bounds cost ten times the rest: they are computed only where a query reads them.
+    if compiled.views.iter().chain(&compiled.queries).any(reads_bounds) {
+        return Compiler::new(events, key, true).compile(files);
+    }
+    Ok(compiled)
+}
+
+struct Compiler<'a> {
+    state: SessionState,
+    tables: Tables,
+    events: &'a SchemaRef,
+    key: &'a str,
+    bounds: bool,
+    origins: ViewOrigins,
+    view_sources: BTreeMap<String, (Arc<dyn TableSource>, usize)>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(events: &'a SchemaRef, key: &'a str, bounds: bool) -> Self {
+        let mut tables = Tables::default();
+        tables.add(EVENTS, Arc::clone(events));
+        Compiler {
+            state: session(),
+            tables,
+            events,
+            key,
+            bounds,
+            origins: ViewOrigins::new(),
+            view_sources: BTreeMap::new(),
+        }
+    }
+
+    fn compile(mut self, files: &RuleFiles) -> Result<Compiled, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut views: Vec<(&SourceFile, Query)> = Vec::new();
+        for file in in_dependency_order(&files.views) {
+            match self.query(file) {
+                Ok(query) => {
+                    self.add_view(&query);
+                    views.push((file, query));
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let mut queries: Vec<(&SourceFile, Query, RuleHeader)> = Vec::new();
+        for file in &files.rules {
+            let header = match parse_header(file) {
+                Ok(header) => header,
+                Err(more) => {
+                    problems.extend(more);
+                    continue;
+                }
+            };
+            match self.query(file) {
+                Ok(query) => {
+                    problems.extend(check_header(file, &header, &query));
+                    queries.push((file, query, header));
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let view_plans: BTreeMap<&str, &LogicalPlan> =
+            views.iter().map(|(_, query)| (query.name.as_str(), &query.plan)).collect();
+        for (file, query, header) in &queries {
+            if header.action.is_some() && !reads_authenticated_calls_only(&query.plan, &view_plans) {
+                problems.push(
+                    Problem::new(
+                        file,
+                        find_in_header(file, "action"),
+                        "a rule with an action must read authenticated calls only: whoever knows a key's public half could have it cut off",
+                    )
+                    .help("add WHERE auth_result = 'ok' where the rule or its views read events"),
+                );
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        self.program(files, views, queries)
+    }
+
+    /// Plans, prepares and optimises one file.
+    fn query(&self, file: &SourceFile) -> Result<Query, Problem> {
+        let plan = self.plan(file)?;
+        let visible = plan.schema().fields().len();
+        let hidden = plan.schema().fields().iter().find(|field| field.name().starts_with("__"));
+        if let Some(hidden) = hidden {
+            return Err(Problem::new(
+                file,
+                find(file, std::slice::from_ref(hidden.name())),
+                format!("the column `{}` begins with two underscores, which Keyhawk keeps to itself", hidden.name()),
+            )
+            .help("give it another name"));
+        }
+        let preparation = Preparation {
+            key: self.key,
+            views: &self.origins,
+            view_source: &|name| self.view_sources.get(name).cloned(),
+            bounds: self.bounds,
+            window_end: Arc::clone(&self.state.scalar_functions()[WINDOW_END_FUNCTION]),
+        };
+        let prepared = preparation.prepare(&plan).map_err(|error| unprepared(file, error))?;
+        let plan = self.state.optimize(&prepared).map_err(|error| plan_problem(file, &error))?;
+        Ok(Query { name: file.name().to_owned(), plan, visible })
+    }
+
+    fn plan(&self, file: &SourceFile) -> Result<LogicalPlan, Problem> {
+        let mut statements = DFParser::parse_sql(&file.text).map_err(|error| plan_problem(file, &error))?;
+        let statement = statements.pop_front().filter(|_| statements.is_empty());
+        let Some(statement) = statement else {
+            return Err(Problem::new(
+                file,
+                find(file, &[";".to_owned()]),
+                "a file holds one SELECT",
+            )
+            .help("put every query into a file of its own"));
+        };
+        let catalog = Catalog { state: &self.state, tables: &self.tables };
+        let options = ParserOptions { collect_spans: true, ..ParserOptions::default() };
+        let plan = SqlToRel::new_with_options(&catalog, options)
+            .statement_to_plan(statement)
+            .map_err(|error| plan_problem(file, &error))?;
+        match plan {
+            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Statement(_) | LogicalPlan::Copy(_) => {
+                Err(Problem::new(file, find(file, &[]), "a file holds a SELECT, and this is another statement")
+                    .help("write SELECT …"))
+            }
+            plan => Ok(plan),
+        }
+    }
+
+    fn add_view(&mut self, query: &Query) {
+        let schema = nullable(query.plan.schema());
+        let visible = Schema::new(schema.fields()[..query.visible].to_vec());
+        self.tables.add(&query.name, Arc::new(visible));
+        let lineage = schema.fields().len() - query.visible - 1;
+        let source = provider_as_source(Arc::new(EmptyTable::new(Arc::clone(&schema))));
+        self.view_sources.insert(query.name.clone(), (source, lineage));
+        let origins = schema.fields().iter().enumerate();
+        let origins: BTreeMap<String, Origin> = origins
+            .map(|(i, field)| {
+                (field.name().clone(), index_origin(&query.plan, i, &self.origins, self.key))
+            })
+            .collect();
+        self.origins.insert(query.name.clone(), origins);
+    }
+
+    /// Lowers all plans into one program.
+    fn program(
+        self,
+        files: &RuleFiles,
+        views: Vec<(&SourceFile, Query)>,
+        queries: Vec<(&SourceFile, Query, RuleHeader)>,
+    ) -> Result<Compiled, Vec<Problem>> {
+        let plans = views.iter().map(|(_, query)| query).chain(queries.iter().map(|(_, query, _)| query));
+        let mut columns = BTreeSet::new();
+        for query in plans {
+            event_columns(&query.plan, &mut columns);
+        }
+        columns.insert(self.key.to_owned());
+        let fields = self.events.fields().iter().filter(|field| columns.contains(field.name()));
+        let fields: Vec<Field> = fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let key = fields.iter().position(|field| field.name() == self.key);
+        let mut builder = ProgramBuilder::new(Arc::new(Schema::new(fields)), key);
+        let mut nodes: BTreeMap<String, NodeId> = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut unkeyed = Vec::new();
+        let mut lower = |file: &SourceFile, query: &Query, nodes: &BTreeMap<String, NodeId>| {
+            let mut lowering = Lowering {
+                builder: &mut builder,
+                views: nodes,
+                origins: &self.origins,
+                key: self.key,
+                unkeyed: Vec::new(),
+            };
+            let node = lowering.lower(&query.plan);
+            let lacking = std::mem::take(&mut lowering.unkeyed);
+            unkeyed.extend(lacking.into_iter().map(|refusal| refusal.at(file)));
+            node.map_err(|error| problems.push(unprepared(file, error))).ok()
+        };
+        for (file, query) in &views {
+            if let Some(node) = lower(file, query, &nodes) {
+                nodes.insert(query.name.clone(), node);
+            }
+        }
+        let mut sinks = Vec::new();
+        for (file, query, _) in &queries {
+            if let Some(node) = lower(file, query, &nodes) {
+                sinks.push(Sink { rule: query.name.clone(), node, visible: query.visible });
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        sinks.into_iter().for_each(|sink| builder.sink(sink));
+        let views: Vec<Query> = views.into_iter().map(|(_, query)| query).collect();
+        let rules = queries
+            .iter()
+            .map(|(file, query, header)| {
+                let schema = nullable(query.plan.schema());
+                Rule {
+                    name: query.name.clone(),
+                    version: version(file, &files.views),
+                    header: header.clone(),
+                    schema: Arc::new(Schema::new(schema.fields()[..query.visible].to_vec())),
+                    by_event: !groups(&query.plan, &views),
+                }
+            })
+            .collect();
+        Ok(Compiled {
+            rules,
+            program: Arc::new(builder.build()),
+            columns,
+            unkeyed,
+            state: self.state,
+            views,
+            queries: queries.into_iter().map(|(_, query, _)| query).collect(),
+        })
+    }
+}
+
+/// Whether a plan groups rows, itself or in a view that it reads.
+fn groups(plan: &LogicalPlan, views: &[Query]) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::TableScan(scan) => views
+            .iter()
+            .find(|view| view.name == scan.table_name.table())
+            .is_some_and(|view| groups(&view.plan, views)),
+        other => other.inputs().into_iter().any(|input| groups(input, views)),
+    }
+}
+
+/// Views before the views that name them; views that need each other stay where they are, and the
+/// planner then says that a table is missing.
+fn in_dependency_order(views: &[SourceFile]) -> Vec<&SourceFile> {
+    let mentions = |file: &SourceFile, name: &str| {
+        file.text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(name))
+    };
+    let mut rest: Vec<&SourceFile> = views.iter().collect();
+    let mut ordered = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let ready = rest.iter().position(|file| {
+            rest.iter().all(|other| other.path == file.path || !mentions(file, other.name()))
+        });
+        ordered.push(rest.remove(ready.unwrap_or_default()));
+    }
+    ordered
+}
+
+/// The columns of `events` that a plan's scans read.
+fn event_columns(plan: &LogicalPlan, columns: &mut BTreeSet<String>) {
+    // The visitor never fails.
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.table() == EVENTS
+        {
+            columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+}
+
+/// Whether a query names a baseline's bounds, or hands a whole baseline to its reader.
+fn reads_bounds(query: &Query) -> bool {
+    let mut found = false;
+    let _ = query.plan.apply(|node| {
+        for expr in node.expressions() {
+            let _ = expr.apply(|expr| {
+                if let Expr::ScalarFunction(function) = expr
+                    && function.name() == "get_field"
+                {
+                    let names = function.args.iter().skip(1).filter_map(|arg| match arg {
+                        Expr::Literal(value, _) => value.try_as_str().flatten(),
+                        _ => None,
+                    });
+                    found |= names.into_iter().any(|name| name == "lower" || name == "upper");
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+fn find_in_header(file: &SourceFile, key: &str) -> Place {
+    match file.text.find(key) {
+        Some(at) => Place::of_bytes(&file.text, at..at + key.len()),
+        None => Place { line: 1, column: 1, length: 1 },
+    }
+}
+
+/// What a header says of the columns of its query.
+fn check_header(file: &SourceFile, header: &RuleHeader, query: &Query) -> Vec<Problem> {
+    let schema = query.plan.schema();
+    let names: Vec<&str> = schema.fields()[..query.visible].iter().map(|field| field.name().as_str()).collect();
+    let mut problems = Vec::new();
+    let mut check = |key: &str, column: &str| {
+        if names.contains(&column) {
+            return;
+        }
+        let help = match nearest(column, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it selects {}", names.join(", ")),
+        };
+        let message = format!("`{key}` names the column `{column}`, which the rule does not select");
+        problems.push(Problem::new(file, find_in_header(file, key), message).help(help));
+    };
+    check("entity", &header.entity);
+    for column in header.summary.as_deref().map(placeholders).unwrap_or_default() {
+        check("summary", &column);
+    }
+    for why in &header.why {
+        check("why", &why.observed);
+        why.expected.iter().chain(&why.surprise).for_each(|column| check("why", column));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+        problems.push(Problem::new(file, find(file, &[(*twice).to_owned()]), format!("two columns are named `{twice}`")));
+    }
+    problems
+}
+
+/// The columns that a summary's template names.
+fn placeholders(template: &str) -> Vec<String> {
+    let text = template.replace("{{", "").replace("}}", "");
+    text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn version(file: &SourceFile, views: &[SourceFile]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut digest = Sha256::new();
+    digest.update(&file.text);
+    for view in views {
+        digest.update([0]);
+        digest.update(&view.text);
+    }
+    digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unprepared(file: &SourceFile, error: Unprepared) -> Problem {
+    match error {
+        Unprepared::Refused(refusal) => refusal.at(file),
+        Unprepared::Plan(error) => plan_problem(file, &error),
+    }
+}
+
+/// An error of DataFusion's parser or planner, with the place that it names, if any.
+fn plan_problem(file: &SourceFile, error: &DataFusionError) -> Problem {
+    let start = find(file, &[]);
+    if let Some(SchemaError::FieldNotFound { field, valid_fields }) = schema_error(error) {
+        let place = field.spans().first().as_ref().and_then(Place::of_span_of);
+        let place = place.unwrap_or_else(|| find(file, std::slice::from_ref(&field.name)));
+        let known = valid_fields.iter().map(|column| column.name.as_str()).filter(|name| !name.starts_with("__"));
+        let names: Vec<&str> = known.collect();
+        let problem = Problem::new(file, place, format!("there is no column `{}`", field.name));
+        return match nearest(&field.name, names.iter().copied()) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem.help(format!("there are {}", names.join(", "))),
+        };
+    }
+    let message = match error.find_root() {
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => message.clone(),
+        other => other.strip_backtrace(),
+    };
+    let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| Place::of_span_of(&span));
+    let place = place.or_else(|| in_message(&message)).unwrap_or_else(|| {
+        let quoted: Vec<String> =
+            message.split(['`', '\'', '"']).skip(1).step_by(2).map(str::to_owned).collect();
+        if quoted.is_empty() { start } else { find(file, &quoted) }
+    });
+    let message = message.split("\n\nbacktrace").next().unwrap_or_default().to_owned();
+    Problem::new(file, place, message)
+}
+
+fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
+    match error.find_root() {
+        DataFusionError::SchemaError(error, _) => Some(error),
+        _ => None,
+    }
+}
+
+/// The place in a message of the SQL parser: `… at Line: 3, Column: 7`.
+fn in_message(message: &str) -> Option<Place> {
+    let rest = message.split("Line: ").nth(1)?;
+    let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    let line = number(rest)?;
+    let column = number(rest.split("Column: ").nth(1)?)?;
+    Some(Place { line, column, length: 1 })
+}
+
+impl Place {
+    fn of_span_of(span: &datafusion::common::Span) -> Option<Place> {
+        (span.start.line > 0).then(|| Place {
+            line: span.start.line as usize,
+            column: span.start.column as usize,
+            length: if span.end.line == span.start.line {
+                (span.end.column.saturating_sub(span.start.column) as usize).max(1)
+            } else {
+                1
+            },
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The header of a rule: TOML in the file's first comment.
+//!
+//! ```sql
+//! /*
+//! severity = "high"
+//! entity   = "api_key"
+//! */
+//! SELECT …
+//! ```
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::problem::{Place, Problem, SourceFile, nearest};
+
+/// The levels that a rule's findings can have.
+pub const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
+/// What a rule can ask the gateway to do.
+pub const ACTIONS: [&str; 7] =
+    ["suspend", "revoke", "lift", "rotate", "throttle", "restrict_network", "step_up"];
+
+/// What a rule says of itself. Only `severity` and `entity` are required.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleHeader {
+    /// `low`, `medium`, `high` or `critical`.
+    #[serde(default)]
+    pub severity: String,
+    /// The column that says whom a finding is about.
+    #[serde(default)]
+    pub entity: String,
+    /// What to propose to the gateway. Only for a rule that reads `auth_result = 'ok'` alone.
+    pub action: Option<String>,
+    /// Findings of one entity within this time of each other are one alert. Default one hour.
+    #[serde(default = "default_dedup", deserialize_with = "duration")]
+    pub dedup: Duration,
+    /// How long a suspension or restriction lasts before it is lifted. Default one hour.
+    #[serde(default = "default_dedup", deserialize_with = "duration")]
+    pub lift_after: Duration,
+    /// Catalogue entries: `owasp:API4:2023`, `attack:T1499`.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// One line for people; `{column}` stands for a column of the finding.
+    pub summary: Option<String>,
+    /// Where the steps for the engineer on call are written.
+    pub runbook: Option<String>,
+    /// Which columns explain a finding: the observed value, what was expected, how surprising.
+    #[serde(default)]
+    pub why: Vec<Why>,
+    /// What the rule finds.
+    pub finds: Option<String>,
+    /// Why that matters.
+    pub matters: Option<String>,
+    /// What it does not find.
+    pub misses: Option<String>,
+    /// What innocently resembles it.
+    pub resembles: Option<String>,
+    /// What to do first.
+    pub first_step: Option<String>,
+    /// Where its thresholds come from.
+    pub thresholds: Option<String>,
+}
+
+/// One line of an alert's explanation: names of columns.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// What people call it; default the observed column's name.
+    pub name: Option<String>,
+    /// The column of the observed value.
+    pub observed: String,
+    /// The column of the expected value.
+    pub expected: Option<String>,
+    /// The column of the surprise.
+    pub surprise: Option<String>,
+}
+
+fn default_dedup() -> Duration {
+    Duration::from_secs(3600)
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| serde::de::Error::custom(format!("`{text}` is no duration such as \"1h\" or \"10m\": {error}")))
+}
+
+/// The span of the TOML inside the file's first comment, in bytes; `None` where there is none.
+fn toml_span(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.find(|c: char| !c.is_whitespace())?;
+    let inside = start + 2;
+    if !text[start..].starts_with("/*") {
+        return None;
+    }
+    let end = text[inside..].find("*/").map(|at| inside + at)?;
+    Some(inside..end)
+}
+
+/// Reads the header of a rule file.
+pub fn parse_header(file: &SourceFile) -> Result<RuleHeader, Vec<Problem>> {
+    let start = Place { line: 1, column: 1, length: 1 };
+    let Some(span) = toml_span(&file.text) else {
+        return Err(vec![Problem::new(file, start, "a rule begins with a header, and this file has none")
+            .help("begin it with /* severity = \"medium\"  (a line each)  entity = \"api_key\" */")]);
+    };
+    let header: RuleHeader = match toml::from_str(&file.text[span.clone()]) {
+        Ok(header) => header,
+        Err(error) => return Err(vec![toml_problem(file, span.start, &error)]),
+    };
+    let place = |key: &str| {
+        let body = &file.text[span.clone()];
+        let at = body
+            .match_indices(key)
+            .map(|(at, _)| at)
+            .find(|&at| body[..at].rsplit('\n').next().is_some_and(|before| before.trim().is_empty()));
+        at.map_or(start, |at| Place::of_bytes(&file.text, span.start + at..span.start + at + key.len()))
+    };
+    let mut problems = Vec::new();
+    if header.severity.is_empty() {
+        problems.push(
+            Problem::new(file, start, "the header has no `severity`")
+                .help("add severity = \"low\", \"medium\", \"high\" or \"critical\""),
+        );
+    } else if !SEVERITIES.contains(&header.severity.as_str()) {
+        problems.push(
+            Problem::new(file, place("severity"), format!("`{}` is no severity", header.severity))
+                .help("write \"low\", \"medium\", \"high\" or \"critical\""),
+        );
+    }
+    if header.entity.is_empty() {
+        problems.push(
+            Problem::new(file, start, "the header has no `entity`")
+                .help("add entity = \"api_key\", or whichever column says whom a finding is about"),
+        );
+    }
+    if let Some(action) = &header.action
+        && !ACTIONS.contains(&action.as_str())
+    {
+        let known = nearest(action, ACTIONS).map_or(String::new(), |name| format!("did you mean \"{name}\"? "));
+        problems.push(
+            Problem::new(file, place("action"), format!("`{action}` is no action"))
+                .help(format!("{known}actions are {}", ACTIONS.join(", "))),
+        );
+    }
+    if problems.is_empty() { Ok(header) } else { Err(problems) }
+}
+
+fn toml_problem(file: &SourceFile, offset: usize, error: &toml::de::Error) -> Problem {
+    let span = error.span().unwrap_or(0..0);
+    let place = Place::of_bytes(&file.text, offset + span.start..offset + span.end);
+    let message = error.message();
+    let problem = Problem::new(file, place, format!("the header: {message}"));
+    const KEYS: [&str; 15] = [
+        "severity", "entity", "action", "dedup", "lift_after", "tags", "summary", "runbook", "why", "finds",
+        "matters", "misses", "resembles", "first_step", "thresholds",
+    ];
+    match message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
+        Some(unknown) => match nearest(unknown, KEYS) {
+            Some(name) => problem.help(format!("did you mean `{name}`?")),
+            None => problem.help(format!("a header knows {}", KEYS.join(", "))),
+        },
+        None => problem.help("the comment at the top of a rule is TOML: key = value, text in quotes"),
+    }
+}

@@ -1,0 +1,29 @@
+//! Rule files to a program, or a refusal that says where and why.
+//!
+//! ```text
+//!   rule.sql ──▶ DataFusion's planner ──▶ logical plan ──▶ preparation: refuse, add key filters, the
+//!                                                          total order, hidden columns of lineage
+//!            ──▶ analysis and a chosen list of optimizer rules ──┬──▶ lowering ──▶ engine::Program
+//!                                                                └──▶ DataFusion runs it: backtest
+//! ```
+//!
+//! Both modes run the same optimised plan. No file is read here: texts come in, batches go out.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod actions;
+mod batch;
+mod catalog;
+mod compile;
+mod error;
+mod header;
+mod lineage;
+mod lower;
+mod origin;
+mod problem;
+mod windows;
+
+pub use compile::{Compiled, Rule, RuleFiles, compile};
+pub use error::{Error, Result};
+pub use header::{ACTIONS, RuleHeader, SEVERITIES, Why, parse_header};
+pub use problem::{Level, Place, Problem, SourceFile};

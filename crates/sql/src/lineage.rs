@@ -1,0 +1,424 @@
+//! The pass that makes a plan streamable: it refuses what is not, and adds what the SQL does not say.
+//!
+//! ```text
+//!   Projection  api_key, requests          + __time, __lineage_0, __lineage_1, …
+//!     Window    baseline(…) OVER (…)
+//!       Sort    api_key, window_end, lineage           the total order, below every OVER
+//!         Aggregate  api_key, window_end, …            lineage = the grouping columns
+//!           Filter   api_key IS NOT NULL               a row without a key is in no group
+//!             Scan   events                            lineage = _topic, _partition, _offset
+//! ```
+//!
+//! Both modes run the plan that comes out, so that ids, order and groups are the same in both.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
+use datafusion::logical_expr::{
+    Aggregate, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan,
+    TableSource, Window, WindowFunctionDefinition, lit,
+};
+use keyhawk_engine::program::WindowPart;
+use keyhawk_engine::{LINEAGE_PREFIX, TIME_COLUMN};
+use keyhawk_functions::WINDOW_END;
+
+use crate::catalog::EVENTS;
+use crate::origin::{Origin, ViewOrigins, origin};
+use crate::problem::Refusal;
+
+/// Why a plan could not be prepared.
+#[derive(Debug)]
+pub(crate) enum Unprepared {
+    /// It cannot run in bounded state.
+    Refused(Refusal),
+    /// DataFusion would not build the new plan.
+    Plan(DataFusionError),
+}
+
+impl From<DataFusionError> for Unprepared {
+    fn from(error: DataFusionError) -> Self {
+        Unprepared::Plan(error)
+    }
+}
+
+fn refuse<T>(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Result<T, Unprepared> {
+    Err(Unprepared::Refused(Refusal::new(near, message, help)))
+}
+
+/// A plan with its hidden columns.
+struct Prepared {
+    plan: LogicalPlan,
+    time: Column,
+    lineage: Vec<Column>,
+}
+
+/// What the pass knows of the world outside the plan.
+pub(crate) struct Preparation<'a> {
+    /// The column that topics are keyed by.
+    pub(crate) key: &'a str,
+    /// The origins of the columns of views.
+    pub(crate) views: &'a ViewOrigins,
+    /// The source of a view with its hidden columns, and how many columns of lineage it has.
+    pub(crate) view_source: &'a dyn Fn(&str) -> Option<(Arc<dyn TableSource>, usize)>,
+    /// Whether any query reads a baseline's bounds, which are dear.
+    pub(crate) bounds: bool,
+    /// The function that gives a window's end.
+    pub(crate) window_end: Arc<datafusion::logical_expr::ScalarUDF>,
+}
+
+impl Preparation<'_> {
+    /// Prepares a file's plan. The output has the plan's columns, then `__time`, then the lineage.
+    pub(crate) fn prepare(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Unprepared> {
+        let visible = plan.schema().columns();
+        let prepared = self.node(plan)?;
+        let mut columns: Vec<Expr> = visible
+            .into_iter()
+            .map(|column| {
+                let name = column.name.clone();
+                Expr::Column(column).alias(name)
+            })
+            .collect();
+        columns.extend(hidden(&prepared));
+        Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(prepared.plan))?))
+    }
+
+    fn origin(&self, plan: &LogicalPlan, expr: &Expr) -> Origin {
+        origin(plan, expr, self.views, self.key)
+    }
+
+    fn node(&self, plan: &LogicalPlan) -> Result<Prepared, Unprepared> {
+        for expr in plan.expressions() {
+            check_expression(&expr)?;
+        }
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Filter(filter) => {
+                let input = self.node(&filter.input)?;
+                let filter = Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?;
+                Ok(Prepared { plan: LogicalPlan::Filter(filter), ..input })
+            }
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.node(&alias.input)?;
+                let requalify = |column: Column| Column::new(Some(alias.alias.clone()), column.name);
+                let time = requalify(input.time);
+                let lineage = input.lineage.into_iter().map(requalify).collect();
+                let alias = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
+                Ok(Prepared { plan: LogicalPlan::SubqueryAlias(alias), time, lineage })
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Sort(_) => refuse(
+                &["ORDER BY"],
+                "ORDER BY over a stream would wait for ever",
+                "leave it out: findings come in the order of time",
+            ),
+            LogicalPlan::Limit(_) => refuse(
+                &["LIMIT", "OFFSET", "FETCH"],
+                "LIMIT over a stream would never answer",
+                "leave it out, or bound the rows with WHERE",
+            ),
+            LogicalPlan::Distinct(_) => refuse(
+                &["DISTINCT"],
+                "DISTINCT without a window needs unbounded state",
+                "group by the columns within tumble(…)",
+            ),
+            LogicalPlan::Join(_) => refuse(
+                &["JOIN", ","],
+                "joins are not supported yet",
+                "write the rule over one table or view",
+            ),
+            LogicalPlan::Union(_) => refuse(
+                &["UNION"],
+                "UNION is not supported yet",
+                "write two rules",
+            ),
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse(
+                &["SELECT", "VALUES"],
+                "the query reads no table",
+                "select FROM events or a view",
+            ),
+            LogicalPlan::RecursiveQuery(_) => {
+                refuse(&["RECURSIVE"], "recursive queries are not supported", "write it without RECURSIVE")
+            }
+            LogicalPlan::Unnest(_) => {
+                refuse(&["unnest"], "unnest is not supported yet", "test a list with array_has(…)")
+            }
+            other => refuse(
+                &[],
+                format!("`{}` cannot run over a stream", other.display()),
+                "write one SELECT",
+            ),
+        }
+    }
+
+    fn scan(&self, scan: &TableScan) -> Result<Prepared, Unprepared> {
+        let qualified = |name: &str| Column::new(Some(scan.table_name.clone()), name);
+        if scan.table_name.table() == EVENTS {
+            return Ok(Prepared {
+                plan: LogicalPlan::TableScan(scan.clone()),
+                time: qualified("event_time"),
+                lineage: ["_topic", "_partition", "_offset"].map(qualified).to_vec(),
+            });
+        }
+        let Some((source, lineage)) = (self.view_source)(scan.table_name.table()) else {
+            return refuse(
+                &[scan.table_name.table()],
+                format!("the view `{}` did not load", scan.table_name.table()),
+                "mend the view first",
+            );
+        };
+        let table = TableReference::bare(scan.table_name.table());
+        let plan = LogicalPlanBuilder::scan(table, source, None)?.build()?;
+        Ok(Prepared {
+            plan,
+            time: qualified(TIME_COLUMN),
+            lineage: (0..lineage).map(|i| qualified(&lineage_name(i))).collect(),
+        })
+    }
+
+    fn projection(&self, projection: &Projection) -> Result<Prepared, Unprepared> {
+        let input = self.node(&projection.input)?;
+        let mut columns = projection.expr.clone();
+        columns.extend(hidden(&input));
+        let lineage = (0..input.lineage.len()).map(|i| Column::new_unqualified(lineage_name(i))).collect();
+        let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input.plan))?);
+        Ok(Prepared { plan, time: Column::new_unqualified(TIME_COLUMN), lineage })
+    }
+
+    /// Below a node keyed by the topic's key: a row without one belongs to no group of it.
+    fn with_key<'e>(
+        &self,
+        input: LogicalPlan,
+        of: &LogicalPlan,
+        mut keys: impl Iterator<Item = &'e Expr>,
+    ) -> Result<LogicalPlan, Unprepared> {
+        match keys.find(|key| self.origin(of, key) == Origin::TopicKey) {
+            Some(key) => {
+                let filter = Filter::try_new(key.clone().unalias().is_not_null(), Arc::new(input))?;
+                Ok(LogicalPlan::Filter(filter))
+            }
+            None => Ok(input),
+        }
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate) -> Result<Prepared, Unprepared> {
+        let input = self.node(&aggregate.input)?;
+        if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_))) {
+            return refuse(
+                &["GROUPING", "ROLLUP", "CUBE"],
+                "grouping sets are not supported",
+                "write a rule for each grouping",
+            );
+        }
+        let bound = |group: &Expr| match self.origin(&aggregate.input, group) {
+            Origin::Window { part, size_ms, .. } => Some((part, size_ms)),
+            _ => None,
+        };
+        let bounds: Vec<Option<(WindowPart, i64)>> = aggregate.group_expr.iter().map(bound).collect();
+        let sizes: Vec<i64> = bounds.iter().flatten().map(|(_, size)| *size).collect();
+        let Some(&size_ms) = sizes.first() else {
+            return refuse(
+                &["GROUP BY", "count", "sum", "min", "max", "SELECT"],
+                "an aggregate without a window would never be finished",
+                "read FROM tumble(events, event_time, INTERVAL '10 minutes') and add window_start, window_end to GROUP BY",
+            );
+        };
+        if sizes.iter().any(|&size| size != size_ms) {
+            return refuse(
+                &["GROUP BY"],
+                "GROUP BY names the bounds of two different windows",
+                "group by the bounds of one",
+            );
+        }
+        let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
+        let aggregated =
+            Aggregate::try_new(Arc::new(plan), aggregate.group_expr.clone(), aggregate.aggr_expr.clone())?;
+        let groups: Vec<Column> =
+            aggregated.schema.columns().into_iter().take(aggregate.group_expr.len()).collect();
+        let plan = LogicalPlan::Aggregate(aggregated);
+        let end = bounds.iter().position(|bound| matches!(bound, Some((WindowPart::End, _))));
+        if let Some(end) = end {
+            return Ok(Prepared { plan, time: groups[end].clone(), lineage: groups });
+        }
+        // The window's end was not asked for: it follows from the bound that was.
+        let any = bounds.iter().position(Option::is_some).unwrap_or_default();
+        let end = self.window_end.call(vec![Expr::Column(groups[any].clone()), lit(size_ms)]);
+        let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        columns.push(end.alias(TIME_COLUMN));
+        let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
+        Ok(Prepared { plan, time: Column::new_unqualified(TIME_COLUMN), lineage: groups })
+    }
+
+    fn window(&self, window: &Window) -> Result<Prepared, Unprepared> {
+        let input = self.node(&window.input)?;
+        let mut functions = Vec::with_capacity(window.window_expr.len());
+        let mut keys: Option<(Vec<Expr>, Vec<SortExpr>)> = None;
+        for expr in &window.window_expr {
+            let (function, name) = window_function(expr)?;
+            let params = &function.params;
+            if params.partition_by.is_empty() {
+                return refuse(
+                    &["OVER"],
+                    "OVER without PARTITION BY puts every key's rows in one line",
+                    "write OVER (PARTITION BY api_key ORDER BY event_time)",
+                );
+            }
+            let [order] = params.order_by.as_slice() else {
+                return refuse(
+                    &["OVER"],
+                    "OVER is ordered by one column, the event time",
+                    "write OVER (PARTITION BY api_key ORDER BY event_time)",
+                );
+            };
+            if !order.asc {
+                return refuse(
+                    &["DESC"],
+                    "OVER … DESC would wait for the future",
+                    "order by the event time, ascending",
+                );
+            }
+            if self.origin(&window.input, &order.expr).complete_ms().is_none() {
+                return refuse(
+                    &["OVER"],
+                    format!("OVER is ordered by `{}`, which is no event time", order.expr),
+                    "order by event_time, or by window_end of a windowed view",
+                );
+            }
+            let these = (params.partition_by.clone(), params.order_by.clone());
+            if keys.as_ref().is_some_and(|keys| keys.0 != these.0 || keys.1 != these.1) {
+                return refuse(&["OVER"], "two OVERs over differently cut partitions", "write them in two views");
+            }
+            keys = Some(these);
+            functions.push(self.function(function, &window.input)?.alias(name));
+        }
+        let Some((partition_by, order_by)) = keys else {
+            return refuse(&["OVER"], "an OVER without a function", "name a function before OVER");
+        };
+        let plan = self.with_key(input.plan, &window.input, partition_by.iter())?;
+        let mut order: Vec<SortExpr> = partition_by.into_iter().map(|expr| expr.sort(true, false)).collect();
+        order.extend(order_by);
+        order.extend(input.lineage.iter().map(|column| Expr::Column(column.clone()).sort(true, false)));
+        let plan = if sorted_alike(&plan, &order) { plan } else { LogicalPlanBuilder::from(plan).sort(order)?.build()? };
+        let plan = LogicalPlanBuilder::from(plan).window(functions)?.build()?;
+        Ok(Prepared { plan, ..input })
+    }
+
+    /// Completes a function's arguments with what the plan knows: a baseline's step, and whether its
+    /// bounds are read.
+    fn function(&self, function: &WindowFunction, input: &LogicalPlan) -> Result<Expr, Unprepared> {
+        let mut function = function.clone();
+        let args = &mut function.params.args;
+        if function.fun.name() == "baseline" && args.len() <= 3 {
+            if args.len() == 2 {
+                let Origin::Window { size_ms, .. } = self.origin(input, &args[1]) else {
+                    return refuse(
+                        &["baseline"],
+                        format!("baseline cannot tell how far apart its rows are: `{}` is no window bound", args[1]),
+                        "order by window_end of tumble(…), or give the step: baseline(x, ts, INTERVAL '10 minutes')",
+                    );
+                };
+                if size_ms % 1000 != 0 {
+                    return refuse(
+                        &["baseline"],
+                        format!("baseline needs windows of whole seconds, not of {size_ms} ms"),
+                        "make the window a whole number of seconds",
+                    );
+                }
+                args.push(lit(size_ms / 1000));
+            }
+            if args.len() == 3 {
+                args.push(lit(self.bounds));
+            }
+        }
+        Ok(Expr::WindowFunction(Box::new(function)))
+    }
+}
+
+/// `__time` and the lineage, under their names.
+fn hidden(prepared: &Prepared) -> Vec<Expr> {
+    let time = Expr::Column(prepared.time.clone()).alias(TIME_COLUMN);
+    let lineage = prepared.lineage.iter().enumerate();
+    let lineage = lineage.map(|(i, column)| Expr::Column(column.clone()).alias(lineage_name(i)));
+    std::iter::once(time).chain(lineage).collect()
+}
+
+/// The name of the i-th column of lineage.
+pub(crate) fn lineage_name(i: usize) -> String {
+    format!("{LINEAGE_PREFIX}{i}")
+}
+
+/// Whether a plan is a window over the same order already, which it keeps.
+fn sorted_alike(plan: &LogicalPlan, order: &[SortExpr]) -> bool {
+    match plan {
+        LogicalPlan::Window(window) => sorted_alike(&window.input, order),
+        LogicalPlan::Sort(sort) => sort.expr == order,
+        LogicalPlan::Filter(filter) => sorted_alike(&filter.input, order),
+        _ => false,
+    }
+}
+
+fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared> {
+    match expr {
+        Expr::Alias(alias) => Ok((window_function(&alias.expr)?.0, alias.name.clone())),
+        Expr::WindowFunction(function) => {
+            let name = function.fun.name().to_owned();
+            let known = ["baseline", "first_seen", "lag", "row_number"];
+            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_)) || !known.contains(&name.as_str()) {
+                return refuse(
+                    &[&name],
+                    format!("`{name}` OVER is not supported yet"),
+                    format!("OVER knows {}", known.join(", ")),
+                );
+            }
+            if function.params.filter.is_some() || function.params.distinct {
+                return refuse(
+                    &["FILTER", "DISTINCT"],
+                    format!("`{name}` OVER takes neither FILTER nor DISTINCT"),
+                    "write CASE WHEN … END as its argument",
+                );
+            }
+            Ok((function, expr.schema_name().to_string()))
+        }
+        other => refuse(&["OVER"], format!("`{other}` is no window function"), "write function(…) OVER (…)"),
+    }
+}
+
+/// Refuses what no expression of a streaming query may hold.
+fn check_expression(expr: &Expr) -> Result<(), Unprepared> {
+    let mut refused = None;
+    // Walking an expression fails only where the visitor does, and this one never does.
+    let _ = expr.apply(|expr| {
+        let refusal = match expr {
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+                Some(Refusal::new(
+                    &["( SELECT", "EXISTS", "IN ("],
+                    "a subquery in an expression is not supported",
+                    "select it in FROM, or write a view",
+                ))
+            }
+            Expr::ScalarFunction(function) if volatile(function.name()) => Some(Refusal::new(
+                &[function.name()],
+                format!("`{}` would give another answer at every run", function.name()),
+                "use event_time, record_time or a column of the event",
+            )),
+            _ => None,
+        };
+        refused = refused.take().or(refusal);
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    match refused {
+        Some(refusal) => Err(Unprepared::Refused(refusal)),
+        None => Ok(()),
+    }
+}
+
+fn volatile(name: &str) -> bool {
+    ["now", "random", "uuid", "current_date", "current_time", "current_timestamp", "today", "version"]
+        .contains(&name)
+}
+
+/// The name under which the function of a window's end is registered.
+pub(crate) const WINDOW_END_FUNCTION: &str = WINDOW_END;

@@ -1,0 +1,358 @@
+//! Lowering: from an optimised logical plan to nodes of the engine's program.
+//!
+//! ```text
+//!   TableScan ─▶ scan (or a view's node)      Aggregate ─▶ tumble
+//!   Projection ─▶ project                     Sort (ours) ─▶ order
+//!   Filter ─▶ filter                          Window ─▶ over
+//! ```
+//!
+//! The preparation has refused what cannot stream; what is refused here is what the operators do not
+//! compute yet: aggregate functions, and types of their arguments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort, Window};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use keyhawk_engine::program::{
+    Aggregate as AggregateNode, AggregateKind, FoldFactory, GroupColumn, KeyBy, NodeId, NodeKind,
+    OverFunction, ProgramBuilder, WindowPart,
+};
+
+use crate::catalog::EVENTS;
+use crate::lineage::Unprepared;
+use crate::origin::{Origin, ViewOrigins, index_origin, integer, origin};
+use crate::problem::Refusal;
+
+/// What a plan is lowered into.
+pub(crate) struct Lowering<'a> {
+    pub(crate) builder: &'a mut ProgramBuilder,
+    /// The nodes of views, by name.
+    pub(crate) views: &'a BTreeMap<String, NodeId>,
+    /// The origins of the columns of views.
+    pub(crate) origins: &'a ViewOrigins,
+    /// The column that topics are keyed by.
+    pub(crate) key: &'a str,
+    /// Stateful nodes whose keys lack the topic's key: what they are, for `run` to refuse.
+    pub(crate) unkeyed: Vec<Refusal>,
+}
+
+/// An Arrow schema whose columns may all be null: an expression that fails gives null.
+pub(crate) fn nullable(schema: &DFSchema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        Arc::new(Field::new(field.name(), field.data_type().clone(), true).with_metadata(field.metadata().clone()))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, Unprepared> {
+    let props = ExecutionProps::new();
+    Ok(create_physical_expr(expr, schema, &props, &Default::default())?)
+}
+
+impl Lowering<'_> {
+    fn origin(&self, plan: &LogicalPlan, expr: &Expr) -> Origin {
+        origin(plan, expr, self.origins, self.key)
+    }
+
+    /// The node that computes `plan`.
+    pub(crate) fn lower(&mut self, plan: &LogicalPlan) -> Result<NodeId, Unprepared> {
+        let schema = nullable(plan.schema());
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
+            LogicalPlan::TableScan(scan) => {
+                let name = scan.table_name.table();
+                let node = match self.views.get(name) {
+                    _ if name == EVENTS => self.builder.scan(),
+                    Some(node) => *node,
+                    None => return Err(refused(&[name], format!("the view `{name}` did not load"), "mend it first")),
+                };
+                let input = Arc::clone(self.builder.schema(node));
+                if input.fields() == schema.fields() {
+                    return Ok(node);
+                }
+                let from = DFSchema::try_from(Arc::clone(&input))?;
+                let columns: Vec<Expr> = schema
+                    .fields()
+                    .iter()
+                    .map(|field| Expr::Column(datafusion::common::Column::new_unqualified(field.name())))
+                    .collect();
+                let expressions =
+                    columns.iter().map(|column| physical(column, &from)).collect::<Result<Vec<_>, _>>()?;
+                let meaning = format!("project {}", text(&columns));
+                Ok(self.builder.add(NodeKind::Project { expressions }, vec![node], schema, &meaning, false))
+            }
+            LogicalPlan::Projection(projection) => {
+                let input = self.lower(&projection.input)?;
+                let from = projection.input.schema();
+                let expressions =
+                    projection.expr.iter().map(|expr| physical(expr, from)).collect::<Result<Vec<_>, _>>()?;
+                let meaning = format!("project {}", text(&projection.expr));
+                Ok(self.builder.add(NodeKind::Project { expressions }, vec![input], schema, &meaning, false))
+            }
+            LogicalPlan::Filter(filter) => {
+                let input = self.lower(&filter.input)?;
+                let predicate = physical(&filter.predicate, filter.input.schema())?;
+                let meaning = format!("filter {}", filter.predicate);
+                Ok(self.builder.add(NodeKind::Filter { predicate }, vec![input], schema, &meaning, false))
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, schema),
+            LogicalPlan::Sort(sort) => self.order(sort, schema),
+            LogicalPlan::Window(window) => self.window(window, schema),
+            other => Err(refused(
+                &[],
+                format!("`{}` cannot run over a stream", other.display()),
+                "write one SELECT",
+            )),
+        }
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let input = self.lower(&aggregate.input)?;
+        let from = aggregate.input.schema();
+        let mut window: Option<(i64, i64, Arc<dyn PhysicalExpr>, WindowPart)> = None;
+        let mut groups = Vec::new();
+        let mut keys = Vec::new();
+        let mut key_origins = Vec::new();
+        for group in &aggregate.group_expr {
+            match self.origin(&aggregate.input, group) {
+                Origin::Window { part, size_ms, complete_ms } => {
+                    // Any moment of the window tells which it is: its start or last millisecond do.
+                    let better = !matches!(window, Some((_, _, _, WindowPart::Start | WindowPart::Time)));
+                    if better {
+                        window = Some((size_ms, complete_ms, physical(group, from)?, part));
+                    }
+                    groups.push(GroupColumn::Window(part));
+                }
+                found => {
+                    let expr = physical(group, from)?;
+                    keys.push(Arc::clone(&expr));
+                    key_origins.push(found);
+                    groups.push(GroupColumn::Key(expr));
+                }
+            }
+        }
+        let Some((size_ms, complete_ms, mut time, part)) = window else {
+            return Err(refused(&["GROUP BY"], "an aggregate without a window", "read FROM tumble(…)"));
+        };
+        if part == WindowPart::End {
+            // The end itself lies in the next window: step back into this one.
+            let end = aggregate.group_expr.iter().find(|group| {
+                matches!(self.origin(&aggregate.input, group), Origin::Window { part: WindowPart::End, .. })
+            });
+            if let Some(end) = end {
+                let step = ScalarValue::new_interval_mdn(0, 0, 1_000_000);
+                let inside = end.clone().unalias() - Expr::Literal(step, None);
+                time = physical(&inside, from)?;
+            }
+        }
+        let keyed = key_origins.contains(&Origin::TopicKey);
+        let by = match key_origins.as_slice() {
+            [Origin::TopicKey] => KeyBy::Topic,
+            [] => KeyBy::Columns(vec![physical(&Expr::Literal(ScalarValue::Boolean(Some(true)), None), from)?]),
+            _ => KeyBy::Columns(keys),
+        };
+        if !keyed {
+            self.unkeyed.push(unkeyed("GROUP BY", self.key));
+        }
+        let mut aggregates = Vec::with_capacity(aggregate.aggr_expr.len());
+        for expr in &aggregate.aggr_expr {
+            aggregates.push(self.aggregate_function(expr, from)?);
+        }
+        let meaning = format!(
+            "tumble {size_ms} ms by {} compute {}",
+            text(&aggregate.group_expr),
+            text(&aggregate.aggr_expr)
+        );
+        let kind = NodeKind::Tumble { time, size_ms, complete_ms, keys: by, groups, aggregates };
+        Ok(self.builder.add(kind, vec![input], schema, &meaning, keyed))
+    }
+
+    fn aggregate_function(&self, expr: &Expr, from: &DFSchema) -> Result<AggregateNode, Unprepared> {
+        let expr = match expr {
+            Expr::Alias(alias) => &alias.expr,
+            other => other,
+        };
+        let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+            return Err(refused(&["GROUP BY"], format!("`{expr}` is no aggregate"), "write count, sum, min or max"));
+        };
+        let name = func.name();
+        let kind = match (name, params.distinct) {
+            ("count", false) => AggregateKind::Count,
+            ("count", true) => AggregateKind::CountDistinct,
+            ("sum", false) => AggregateKind::Sum,
+            ("min", _) => AggregateKind::Min,
+            ("max", _) => AggregateKind::Max,
+            _ => {
+                let distinct = if params.distinct { "(DISTINCT …)" } else { "" };
+                let help = match name {
+                    "avg" => "write sum(x) / count(x)",
+                    _ => "aggregates are count, count(DISTINCT), sum, min and max, each with FILTER",
+                };
+                return Err(refused(&[name], format!("`{name}{distinct}` is not computed incrementally yet"), help));
+            }
+        };
+        if !params.order_by.is_empty() {
+            return Err(refused(&[name], format!("`{name}` with ORDER BY is not supported yet"), "leave it out"));
+        }
+        let [argument] = params.args.as_slice() else {
+            return Err(refused(&[name], format!("`{name}` of several arguments is not supported"), "write one"));
+        };
+        let argument = physical(argument, from)?;
+        let data_type = argument.data_type(from.as_arrow())?;
+        if !computable(kind, &data_type) {
+            return Err(refused(
+                &[name],
+                format!("`{name}` over {data_type} is not computed incrementally yet"),
+                "cast the argument to an integer, a float, a timestamp or text",
+            ));
+        }
+        let filter = match &params.filter {
+            Some(filter) => Some(physical(filter, from)?),
+            None => None,
+        };
+        Ok(AggregateNode { kind, argument, filter })
+    }
+
+    fn order(&mut self, sort: &Sort, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let input = self.lower(&sort.input)?;
+        let from = sort.input.schema();
+        let columns = sort.expr.iter().map(|expr| match &expr.expr {
+            Expr::Column(column) => from.index_of_column(column).ok(),
+            _ => None,
+        });
+        let columns: Vec<Option<usize>> = columns.collect();
+        // The keys come first, then the time, then the lineage. Only the order within a key matters:
+        // the keys themselves need not be sorted by.
+        let time = columns.iter().position(|column| {
+            column.is_some_and(|i| index_origin(&sort.input, i, self.origins, self.key).complete_ms().is_some())
+        });
+        let Some((position, time)) = time.and_then(|position| columns[position].map(|time| (position, time))) else {
+            return Err(refused(&["OVER"], "OVER is ordered by an expression", "name the time in a view first"));
+        };
+        let complete_ms = index_origin(&sort.input, time, self.origins, self.key).complete_ms().unwrap_or_default();
+        let keys = &columns[..position];
+        let mut ties: Vec<usize> = Vec::new();
+        for tie in columns[position + 1..].iter().flatten() {
+            if *tie != time && !keys.contains(&Some(*tie)) && !ties.contains(tie) {
+                ties.push(*tie);
+            }
+        }
+        let meaning = format!("order by {} then {ties:?}", schema.field(time).name());
+        Ok(self.builder.add(NodeKind::Order { time, complete_ms, ties }, vec![input], schema, &meaning, false))
+    }
+
+    fn window(&mut self, window: &Window, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let input = self.lower(&window.input)?;
+        let from = window.input.schema();
+        let mut functions = Vec::with_capacity(window.window_expr.len());
+        let mut by = KeyBy::Topic;
+        let mut keyed = false;
+        for expr in &window.window_expr {
+            let Expr::WindowFunction(function) = expr.clone().unalias_nested().data else {
+                return Err(refused(&["OVER"], format!("`{expr}` is no window function"), "write f(…) OVER (…)"));
+            };
+            let partition_by = &function.params.partition_by;
+            let origins: Vec<Origin> =
+                partition_by.iter().map(|key| self.origin(&window.input, key)).collect();
+            keyed = origins.contains(&Origin::TopicKey);
+            by = match origins.as_slice() {
+                [Origin::TopicKey] => KeyBy::Topic,
+                _ => KeyBy::Columns(
+                    partition_by.iter().map(|key| physical(key, from)).collect::<Result<_, _>>()?,
+                ),
+            };
+            functions.push(over_function(&function, from)?);
+        }
+        if !keyed {
+            self.unkeyed.push(unkeyed("PARTITION BY", self.key));
+        }
+        let meaning = format!("over {}", text(&window.window_expr));
+        Ok(self.builder.add(NodeKind::Over { keys: by, functions }, vec![input], schema, &meaning, keyed))
+    }
+}
+
+fn over_function(function: &WindowFunction, from: &DFSchema) -> Result<OverFunction, Unprepared> {
+    let name = function.fun.name().to_owned();
+    let args = &function.params.args;
+    let mut arguments = args.iter().map(|arg| physical(arg, from)).collect::<Result<Vec<_>, _>>()?;
+    let types =
+        arguments.iter().map(|arg| Ok(arg.data_type(from.as_arrow())?)).collect::<Result<Vec<_>, Unprepared>>()?;
+    let literals: Vec<Option<ScalarValue>> = args
+        .iter()
+        .map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value.clone()),
+            _ => None,
+        })
+        .collect();
+    let fold: FoldFactory = match name.as_str() {
+        "row_number" => Arc::new(|| Ok(keyhawk_functions::row_number_fold())),
+        "lag" => {
+            let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+            let offset = match args.get(1) {
+                None => 1,
+                Some(offset) => integer(offset).ok_or_else(|| {
+                    refused(&["lag"], "lag's offset is not a whole number", "write lag(x, 1)")
+                })?,
+            };
+            let default = literals.get(2).cloned().flatten();
+            let value = types.first().cloned().unwrap_or(DataType::Null);
+            arguments.truncate(1);
+            let make = move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
+            make().map_err(|error| refused(&["lag"], error.to_string(), "look back by one row or more"))?;
+            Arc::new(make)
+        }
+        _ => {
+            let known = keyhawk_functions::window_functions();
+            let Some(known) = known.into_iter().find(|known| known.name == name) else {
+                return Err(refused(&[&name], format!("`{name}` OVER is not supported yet"), "use one of ours"));
+            };
+            let make = move || known.fold(&types, &literals);
+            make().map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
+            Arc::new(make)
+        }
+    };
+    Ok(OverFunction { fold, arguments })
+}
+
+/// Whether the engine has an accumulator for an aggregate over a type.
+fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
+    match kind {
+        AggregateKind::Count => true,
+        AggregateKind::CountDistinct => !matches!(data_type, DataType::Map(..) | DataType::Union(..)),
+        AggregateKind::Sum => matches!(
+            data_type,
+            DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(..)
+        ),
+        AggregateKind::Min | AggregateKind::Max => {
+            data_type.is_integer()
+                || matches!(
+                    data_type,
+                    DataType::Float64
+                        | DataType::Decimal128(..)
+                        | DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _)
+                        | DataType::Utf8View
+                )
+        }
+    }
+}
+
+fn unkeyed(clause: &str, key: &str) -> Refusal {
+    Refusal::new(
+        &[clause],
+        format!("{clause} without `{key}`: the topic is keyed by it, so that no partition sees all rows of such a group"),
+        format!("add {key} to {clause}, or run the rule over files with `keyhawk replay`"),
+    )
+}
+
+fn refused(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Unprepared {
+    Unprepared::Refused(Refusal::new(near, message, help))
+}
+
+fn text(expressions: &[Expr]) -> String {
+    expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

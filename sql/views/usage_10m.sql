@@ -1,0 +1,19 @@
+/*
+finds = "What each key does in ten minutes, beside what is normal for it. Authenticated calls only."
+*/
+SELECT *,
+       baseline(requests, window_end) OVER (PARTITION BY api_key ORDER BY window_end) AS baseline
+FROM (
+  SELECT api_key,
+         window_start,
+         window_end,
+         max(key_id) AS key_id,
+         max(tenant) AS tenant,
+         count(*) AS requests,
+         count(DISTINCT client_ip) AS addresses,
+         count(DISTINCT country) AS countries,
+         sum(response_bytes) AS response_bytes
+  FROM tumble(events, event_time, INTERVAL '10 minutes')
+  WHERE auth_result = 'ok'
+  GROUP BY api_key, window_start, window_end
+)
