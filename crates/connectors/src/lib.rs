@@ -28,6 +28,10 @@
 //! | `keyhawk_chat_messages_total` | `result`: `sent`, `dead_letter` |
 //! | `keyhawk_chat_unreadable_total` | |
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate is the outside world: it has the clock, the network and the threads"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod alerts_reader;

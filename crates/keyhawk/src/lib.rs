@@ -8,6 +8,10 @@
 //! This crate wires the others into one binary: configuration, the command line, the pipeline of a
 //! partition, the run over Kafka, and the console.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate is the outside world: it has the clock, the files and the threads"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;

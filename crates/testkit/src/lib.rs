@@ -8,6 +8,10 @@
 //!
 //! Nothing here is part of the product, and nothing in the product depends on it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start brokers and servers, and wait for them"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;

@@ -16,8 +16,8 @@ use crate::partition::{Partition, Processed};
 use crate::rule_set::RuleTexts;
 use crate::simulate::{self, Expected, Label, Scenario};
 
-/// Events of one partition that are decoded into one batch.
-const BATCH_ROWS: usize = 4096;
+/// How much of the traffic is taken in at once: alerts appear in about the order of their times.
+const SLICE_MS: i64 = 10 * 60_000;
 /// An alert up to this long after an attack's end still belongs to it: a window has to close.
 const GRACE_MS: i64 = 30 * 60_000;
 
@@ -47,26 +47,29 @@ pub(crate) fn run(args: &DemoArgs) -> CommandResult {
     let mut found = Found::new(scenario.labels(), &fingerprinter);
     let mut offsets = vec![0_i64; partitions.len()];
     let mut line = Vec::new();
+    let mut slice_end = scenario.start_ms + SLICE_MS;
     for event in scenario.events() {
+        if event.arrival_ms >= slice_end {
+            slice_end += SLICE_MS;
+            for partition in &mut partitions {
+                found.take(partition.process().map_err(Failure::of)?);
+            }
+        }
         line.clear();
         event.write_json(&mut line);
         let index = event.partition as usize;
-        let partition = &mut partitions[index];
-        partition.push(Record {
+        partitions[index].push(Record {
             payload: Some(line.trim_ascii_end()),
             offset: offsets[index],
             record_time_ms: Some(event.arrival_ms),
         });
         offsets[index] += 1;
-        if partition.pending() >= BATCH_ROWS {
-            found.take(partition.process().map_err(Failure::of)?);
-        }
     }
     for partition in &mut partitions {
         found.take(partition.finish().map_err(Failure::of)?);
     }
     let events: i64 = offsets.iter().sum();
-    found.print_alerts();
+    anstream::println!();
     let good = found.table();
     let seconds = started.elapsed().as_secs_f64();
     anstream::println!("{events} events in {seconds:.1} s, on one core.");
@@ -124,7 +127,9 @@ impl Found {
             Emitted::Alert(alert) if alert.count == 1 => Some(*alert),
             _ => None,
         });
+        let before = self.alerts.len();
         self.alerts.extend(alerts);
+        self.alerts[before..].iter().for_each(print);
     }
 
     /// The attack that an alert is about.
@@ -134,22 +139,6 @@ impl Found {
         self.labels.iter().zip(&self.victims).position(|(label, victim)| {
             entity == Some(victim) && at >= label.start_ms && at <= label.end_ms + GRACE_MS
         })
-    }
-
-    fn print_alerts(&mut self) {
-        self.alerts.sort_by_key(|alert| alert.first_seen.0);
-        for alert in &self.alerts {
-            let color = match alert.severity {
-                Severity::Critical | Severity::High => "\x1b[1;31m",
-                Severity::Medium => "\x1b[1;33m",
-                Severity::Low => "\x1b[1;36m",
-            };
-            let time = alert.first_seen.to_string();
-            let time = time.get(..16).unwrap_or(&time).replace('T', " ");
-            anstream::println!("{time}  {color}{:<8}\x1b[0m {}", alert.severity, alert.rule);
-            anstream::println!("                  {}", alert.summary);
-        }
-        anstream::println!();
     }
 
     /// Prints the table, and says whether it is the expected one.
@@ -192,15 +181,28 @@ impl Found {
             1 => anstream::println!("One false alert {days}: {}.", false_alerts[0].rule),
             n => anstream::println!("{n} false alerts {days}."),
         }
-        good && false_alerts.len() <= FALSE_ALERTS
+        good && false_alerts.len() == FALSE_ALERTS
     }
+}
+
+/// An alert in two lines: when and what, then the sentence.
+fn print(alert: &Alert) {
+    let color = match alert.severity {
+        Severity::Critical | Severity::High => "\x1b[1;31m",
+        Severity::Medium => "\x1b[1;33m",
+        Severity::Low => "\x1b[1;36m",
+    };
+    let time = alert.first_seen.to_string();
+    let time = time.get(..16).unwrap_or(&time).replace('T', " ");
+    anstream::println!("{time}  {color}{:<8}\x1b[0m {}", alert.severity, alert.rule);
+    anstream::println!("                  {}", alert.summary);
 }
 
 /// Columns of a terminal that most have.
 const TABLE_WIDTH: u16 = 100;
 
-/// False alerts of the demo's own seed: a caller behind a VPN whose exit moved.
-const FALSE_ALERTS: usize = 1;
+/// False alerts of the demo's own seed.
+const FALSE_ALERTS: usize = 0;
 
 /// `40 s`, `12 min`, `3 h 05 min`.
 fn after(ms: i64) -> String {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod connectors;
+mod run;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +24,7 @@ static HARNESS: Harness = Harness {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = [connectors::trials(&HARNESS)]
+    let trials = [connectors::trials(&HARNESS), run::trials(&HARNESS)]
         .into_iter()
         .flatten()
         .collect();
