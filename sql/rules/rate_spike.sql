@@ -11,7 +11,7 @@ matters    = "A stolen key is used at the thief's pace: to drain an account, to 
 misses     = "Growth of less than about half a window's noise a step, and takeovers at the key's own pace."
 resembles  = "A release, a backfill, a campaign, a retry storm after an outage: ask the owner first."
 first_step = "Look at the addresses and networks of the last ten minutes: are they the key's own? If not, suspend it."
-thresholds = "surprise > 4 is one window in 10,000 by chance (docs: baseline); 100 requests is the least that does harm."
+thresholds = "surprise > 4 is one window in 10,000 by chance; 100 requests is the least that does harm."
 */
 SELECT api_key,
        key_id,

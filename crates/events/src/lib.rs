@@ -13,7 +13,7 @@
 //! A raw credential never leaves this crate: it is in no batch, late row, dead letter, error or `Debug`
 //! output. The crate does no I/O but to open the GeoIP databases that it is told to.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 mod address;
 mod builder;

@@ -20,7 +20,7 @@
 //! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
 //! result depends on comes from `libm`, so that every machine computes the same bits.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 use std::sync::Arc;
 

@@ -85,7 +85,11 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            OpenError::Unreadable { path, source } => write!(f, "{}: {source}", path.display()),
+            OpenError::Unreadable { path, source } => write!(
+                f,
+                "{}: cannot be read: {source}; name a file of events, one JSON object a line, or - for standard input",
+                path.display()
+            ),
             OpenError::Decode(error) => error.fmt(f),
         }
     }

@@ -47,7 +47,12 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Unreadable { path, source } => write!(f, "{}: {source}", path.display()),
+            Error::Unreadable { path, source } => write!(
+                f,
+                "{}: cannot be read: {source}; a rule directory holds rules/ with the .sql files, and where there \
+                 are any views/ and events.toml",
+                path.display()
+            ),
             Error::Empty { path } => write!(
                 f,
                 "{0}: no rule in it; rules are the .sql files in {0}/rules",

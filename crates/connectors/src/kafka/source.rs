@@ -76,6 +76,8 @@ pub struct SourceConfig {
     pub group_id: String,
     /// How this instance is called in the brokers' logs and metrics.
     pub client_id: String,
+    /// A name of this instance alone, for static membership (`group.instance.id`).
+    pub instance_id: Option<String>,
     /// The topics.
     pub topics: Vec<String>,
     /// Where a group without a committed offset begins.
@@ -114,6 +116,7 @@ impl SourceConfig {
             brokers: brokers.into(),
             group_id: group_id.into(),
             client_id: "keyhawk".to_owned(),
+            instance_id: None,
             topics: topics.into_iter().map(Into::into).collect(),
             start_at: StartAt::Earliest,
             batch_rows: 8192,

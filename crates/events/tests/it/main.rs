@@ -1,5 +1,10 @@
 //! Tests of the crate through its public API, in one binary.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files, wait and look at the clock"
+)]
+
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod corpus;

@@ -1,5 +1,10 @@
 //! The functions as their users call them: through the plain lists, on Arrow arrays.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files, wait and look at the clock"
+)]
+
 #![allow(clippy::unwrap_used)]
 
 mod baseline;

@@ -12,7 +12,7 @@ use crate::cli::FileArgs;
 use crate::commands::{CommandResult, Failure, fingerprinter, geo, status, topic_settings};
 use crate::config;
 use crate::finding_rows::{finding_line, finding_lines, rows_json};
-use crate::replay::{Reading, open, read_all, stream};
+use crate::replay::{Input, Reading, open, read_all, stream};
 use crate::rule_set::{RuleSet, RuleTexts};
 
 /// What files stand for where no configuration names a topic.
@@ -21,6 +21,7 @@ const DEFAULT_TOPIC: &str = "api-access";
 struct Prepared {
     rules: RuleSet,
     reading: Reading,
+    inputs: Vec<Input>,
     output: Box<dyn Write>,
 }
 
@@ -36,6 +37,14 @@ fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
         geo: Arc::new(geo(config.as_ref())?),
         deployment: config.as_ref().map_or_else(|| "keyhawk".to_owned(), |config| config.deployment.clone()),
     };
+    // Before the output, which is emptied: a name mistyped must not cost the findings of yesterday.
+    let inputs = open(&args.input, &rules, &reading).map_err(Failure::of)?;
+    if let Some(input) = args.input.iter().find(|input| is_same_file(input, &args.output)) {
+        return Err(Failure::of(format!(
+            "{}: is an input and the output at once; name another --output",
+            input.display()
+        )));
+    }
     let output: Box<dyn Write> = if args.output == Path::new("-") {
         Box::new(BufWriter::new(io::stdout()))
     } else {
@@ -43,13 +52,18 @@ fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
         let file = file.map_err(|error| Failure::of(format!("{}: {error}", args.output.display())))?;
         Box::new(BufWriter::new(file))
     };
-    Ok(Prepared { rules, reading, output })
+    Ok(Prepared { rules, reading, inputs, output })
+}
+
+/// Whether two paths lead to one regular file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
+    resolved(one).is_some_and(|one| Some(one) == resolved(other))
 }
 
 pub(crate) fn replay(args: &FileArgs) -> CommandResult {
     let started = Instant::now();
-    let Prepared { rules, reading, mut output } = prepare(args)?;
-    let inputs = open(&args.input, &rules, &reading).map_err(Failure::of)?;
+    let Prepared { rules, reading, inputs, mut output } = prepare(args)?;
     let mut found = vec![0_u64; rules.alerts.len()];
     let mut failed_rows = 0;
     let mut written = Ok(());
@@ -76,8 +90,7 @@ pub(crate) fn replay(args: &FileArgs) -> CommandResult {
 
 pub(crate) fn backtest(args: &FileArgs) -> CommandResult {
     let started = Instant::now();
-    let Prepared { rules, reading, mut output } = prepare(args)?;
-    let inputs = open(&args.input, &rules, &reading).map_err(Failure::of)?;
+    let Prepared { rules, reading, inputs, mut output } = prepare(args)?;
     let (events, counts) = read_all(inputs).map_err(|error| Failure::of(format!("reading an input: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(Failure::of)?;
     let all = runtime.block_on(rules.compiled.backtest(events, &reading.deployment)).map_err(Failure::of)?;

@@ -53,7 +53,7 @@ pub const METRICS: &[Metric] = &[
         "Payload bytes read, by `topic` and `partition`.",
     ),
     metric(
-        "keyhawk_source_lag_records",
+        "keyhawk_lag_records",
         Kind::Gauge,
         Unit::Count,
         "Records that are in the log and not yet read, by `topic` and `partition`.",
@@ -128,7 +128,7 @@ pub const METRICS: &[Metric] = &[
         "keyhawk_rule_errors_total",
         Kind::Counter,
         Unit::Count,
-        "Rows on which an expression of a rule failed and gave null, by `rule`.",
+        "Rows on which an expression of a view or rule failed and gave null.",
     ),
     metric(
         "keyhawk_alert_latency_seconds",

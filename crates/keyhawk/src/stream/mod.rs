@@ -14,6 +14,7 @@
 //! forgotten, and so is what a key was seen to do before.
 
 mod geo_watch;
+mod lane;
 mod late_share;
 mod outbox;
 mod outputs;

@@ -10,14 +10,14 @@
 //! A batch is held, and so counts against the source's prefetch, until it is processed. Batches wait
 //! while their partition is paused (too many outputs in flight) or the producer's queue is full.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use keyhawk_connectors::kafka::{
-    Assigned, Batch, ReleaseReason, Revoked, Source, SourceControl, SourceEvent,
+    Assigned, ReleaseReason, Revoked, Source, SourceControl, SourceEvent,
 };
 use keyhawk_engine::delivery::{
     CommitResult, Config as DeliveryConfig, Delivery, Effect, Epoch, Event, TopicPartition,
@@ -25,13 +25,14 @@ use keyhawk_engine::delivery::{
 use keyhawk_events::{Fingerprinter, GeoDatabases, Record, TopicSettings};
 
 use super::geo_watch::GeoWatch;
+use super::lane::{self, Lane, failure, named};
 use super::outbox::Outbox;
 use super::outputs::{Place, Publisher};
 use super::releases::Releases;
 use super::trouble::{Trouble, Verdict, judge};
 use super::{Ended, RELEASE_WAIT, now_ms};
 use crate::console::Status;
-use crate::partition::{self, Partition};
+use crate::partition;
 use crate::rule_set::RuleSet;
 
 /// How long the thread waits for a source event; receipts are looked at as often.
@@ -89,17 +90,6 @@ impl Unstarted {
             failed: false,
         }
     }
-}
-
-/// An assigned partition.
-struct Lane {
-    assigned: Assigned,
-    /// None once it failed or is being taken away: its batches are dropped.
-    partition: Option<Partition>,
-    held: VecDeque<Batch>,
-    paused: bool,
-    /// The offset of the commit that is not answered yet.
-    commit_sent: Option<i64>,
 }
 
 /// The state of the thread.
@@ -224,9 +214,7 @@ impl Pipeline {
         let (key, epoch) = named(&assigned);
         let made = self.factory.partition(&key.topic, key.partition);
         let partition = made.map_err(|error| self.fail(&key, &error)).ok();
-        let lane =
-            Lane { assigned, partition, held: VecDeque::new(), paused: false, commit_sent: None };
-        self.lanes.insert(key.clone(), lane);
+        self.lanes.insert(key.clone(), Lane::new(assigned, partition));
         // Numbering begins anew: nothing is recovered from what the last commit says.
         self.tell(Event::Assigned { partition: key, epoch, resume: None });
     }
@@ -331,7 +319,7 @@ impl Pipeline {
     fn forget(&mut self, key: &TopicPartition, epoch: Epoch) {
         if self.lanes.get(key).is_some_and(|lane| lane.assigned.epoch == epoch.0) {
             self.lanes.remove(key);
-            delay_gauge(key).set(0.0);
+            lane::watermark_delay(key).set(0.0);
         }
         if self.lanes.is_empty() {
             self.status.set_ready(false);
@@ -387,52 +375,11 @@ impl Pipeline {
         let now_ms = now_ms();
         self.status.heartbeat(now_ms);
         let lags = self.source.lag();
-        let mut partitions = Vec::with_capacity(self.lanes.len());
-        for (key, lane) in &self.lanes {
-            let watermark_ms = lane.partition.as_ref().map(Partition::watermark);
-            let watermark_ms = watermark_ms.filter(|time_ms| *time_ms != i64::MIN);
-            if let Some(watermark_ms) = watermark_ms {
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds of a delay")]
-                let delay_s = now_ms.saturating_sub(watermark_ms) as f64 / 1000.0;
-                delay_gauge(key).set(delay_s);
-            }
-            let delivery = self.delivery.status(key);
+        let describe = |(key, lane): (&TopicPartition, &Lane)| {
             let lag = lags.iter().find(|lag| lag.assigned == lane.assigned);
-            partitions.push(serde_json::json!({
-                "topic": &*key.topic,
-                "partition": key.partition,
-                "watermark": watermark_ms.map(keyhawk_alerts::TimeMs),
-                "lag": lag.and_then(keyhawk_connectors::kafka::PartitionLag::records),
-                "next_offset": delivery.and_then(|status| status.next_offset),
-                "committed_offset": delivery.and_then(|status| status.committed_offset),
-                "outputs_in_flight": delivery.map(|status| status.in_flight),
-                "keys": lane.partition.as_ref().map(Partition::keys),
-                "memory_bytes": lane.partition.as_ref().map(Partition::memory),
-            }));
-        }
+            lane.describe(key, lag, self.delivery.status(key), now_ms)
+        };
+        let partitions: Vec<_> = self.lanes.iter().map(describe).collect();
         self.status.set_detail("partitions", partitions.into());
-    }
-}
-
-fn delay_gauge(key: &TopicPartition) -> metrics::Gauge {
-    metrics::gauge!(
-        "keyhawk_watermark_delay_seconds",
-        "topic" => key.topic.to_string(),
-        "partition" => key.partition.to_string()
-    )
-}
-
-fn named(assigned: &Assigned) -> (TopicPartition, Epoch) {
-    let Assigned { topic, partition, epoch } = assigned;
-    (TopicPartition { topic: Arc::clone(topic), partition: *partition }, Epoch(*epoch))
-}
-
-/// Whether a failed commit may be tried again: not where the group no longer knows this member.
-fn failure(reason: &str) -> CommitResult {
-    const STALE: [&str; 3] = ["IllegalGeneration", "UnknownMemberId", "FencedInstanceId"];
-    if STALE.iter().any(|code| reason.contains(code)) {
-        CommitResult::Stale
-    } else {
-        CommitResult::Failed
     }
 }

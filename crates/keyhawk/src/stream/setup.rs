@@ -105,6 +105,7 @@ fn source(config: &Config) -> SourceConfig {
     let kafka = &config.kafka;
     let mut source = SourceConfig::new(kafka.brokers.join(","), kafka.group_id.as_str(), config.topics.keys());
     source.client_id.clone_from(&kafka.client_id);
+    source.instance_id.clone_from(&kafka.instance_id);
     source.start_at = kafka.start_at;
     source.batch_rows = kafka.batch_rows;
     source.batch_bytes = kafka.batch_bytes;

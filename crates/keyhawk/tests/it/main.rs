@@ -1,11 +1,24 @@
 //! The integration tests of the binary and its pipeline.
+//!
+//! | module | what it holds us to |
+//! |---|---|
+//! | [`stream_equals_batch`] | both engines find the same, however the log is cut |
+//! | [`rule_tests`] | the cases beside each shipped rule |
+//! | [`command_line`] | the real binary: outputs, messages, exit statuses |
+//! | [`secrets`] | no output holds a piece of a credential |
+//! | [`dependency_graph`] | the arrows between crates |
+//! | [`metrics`] | the list of metrics and the sources |
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests read and write files")]
 #![allow(missing_docs, reason = "tests")]
 
-mod placeholder {
-    #[test]
-    fn shipped_rules_load() {
-        keyhawk::rule_set::RuleTexts::shipped().compile().map_err(|error| error.to_string()).map(|_| ()).unwrap();
-    }
-}
+mod binary;
+mod command_line;
+mod dependency_graph;
+mod engines;
+mod metrics;
+mod rule_tests;
+mod secrets;
+mod stream_equals_batch;
+mod traffic;

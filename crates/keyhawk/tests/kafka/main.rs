@@ -4,6 +4,11 @@
 //! the last, also where tests panicked. Where none can be had, each test fails with the sentence
 //! that says what to install. A test that stops the broker runs alone, the others side by side.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files, wait and look at the clock"
+)]
+
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod connectors;

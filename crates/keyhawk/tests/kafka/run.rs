@@ -5,6 +5,7 @@ mod instance;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jsonschema::Validator;
@@ -94,7 +95,11 @@ fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(harness: &'static Har
     assert!(status.success(), "{status}: {log}");
     assert!(took < STOP_MAX, "the stop took {took:?}");
 
-    for (name, output) in [("metrics", metrics), ("log", log), ("chat", told.join("\n"))] {
+    let lag = lag(broker, &installation.topic);
+    // One row in 400 lies an hour behind.
+    assert!(lag.contains("Proposed: lateness = \"1h\""), "{lag}");
+
+    for (name, output) in [("metrics", metrics), ("log", log), ("chat", told.join("\n")), ("lag", lag)] {
         assert_eq!(find_leak(output.as_bytes(), &traffic.secrets), None, "in the {name}");
     }
     for topic in installation.outputs() {
@@ -144,7 +149,7 @@ fn a_stop_and_a_restart_between_two_attacks_lose_no_finding(harness: &'static Ha
 fn run_refuses_to_start_without_a_secret(harness: &'static Harness, broker: &Broker) {
     let installation = Installation::new(harness, broker, None);
     let config = installation.config_without_secret();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_keyhawk"))
+    let output = Command::new(env!("CARGO_BIN_EXE_keyhawk"))
         .args(["run", "--config"])
         .arg(config)
         .output()
@@ -178,6 +183,18 @@ fn a_broker_restart_delays_and_loses_nothing(harness: &'static Harness, broker: 
     assert_eq!(dead_reasons(&dead), traffic.dead);
     let late = messages(broker, &installation.late);
     assert_eq!(late.iter().map(place).collect::<BTreeSet<_>>(), traffic.late);
+}
+
+/// What `keyhawk lag` says of a topic.
+fn lag(broker: &Broker, topic: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_keyhawk"))
+        .args(["lag", "--brokers", broker.brokers(), "--topic", topic, "--records", "20000"])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
 }
 
 /// All messages of a topic.

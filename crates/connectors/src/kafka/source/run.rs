@@ -56,6 +56,9 @@ pub(super) fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>> {
         ],
     );
     source.properties.apply(&mut config);
+    if let Some(instance_id) = &source.instance_id {
+        config.set("group.instance.id", instance_id);
+    }
     let consumer: BaseConsumer<Context> = config
         .set("group.id", &source.group_id)
         .set("group.protocol", "classic")

@@ -165,9 +165,10 @@ level = "info,keyhawk=debug"
         Instance { child, log }
     }
 
-    /// What the group has committed, by partition; 0 where nothing.
+    /// What the group has committed, by partition; 0 where nothing. Empty while the broker does not
+    /// say, as after a restart.
     pub fn committed(&self, broker: &Broker) -> BTreeMap<i32, i64> {
-        let committed = broker.committed(&self.group, &self.topic, PARTITIONS as i32).unwrap();
+        let committed = broker.committed(&self.group, &self.topic, PARTITIONS as i32).unwrap_or_default();
         (0..).zip(committed.into_iter().map(|(offset, _)| offset.max(0))).collect()
     }
 
@@ -203,7 +204,9 @@ impl Instance {
     /// Sends SIGTERM, waits, and returns the status, how long it took, and the log.
     pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        // The shell's own `kill`: not every system has a program of that name.
+        let kill = format!("kill -TERM {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status();
         assert!(sent.unwrap().success(), "it ended by itself: {}", self.log());
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -35,7 +35,7 @@ const START_MS: i64 = 1_740_960_000_000;
 /// Five days of some sixty keys, four attacks on the fifth.
 pub fn four_attacks() -> Scenario {
     let last_ms = START_MS + 4 * 24 * HOUR_MS;
-    let attack = |kind, from_ms, minutes| Attack {
+    let attack = |kind, from_ms: i64, minutes: i64| Attack {
         kind,
         start_ms: last_ms + from_ms,
         end_ms: last_ms + from_ms + minutes * 60_000,
@@ -104,14 +104,14 @@ impl Traffic {
                 traffic.dead.insert(place, REASONS[kind]);
                 traffic.push(&event, key.clone(), damaged(&line, REASONS[kind], now));
             }
-            // Not before every partition has a time to be late against.
-            if seasoned && number > 1000 && number % LATE_EVERY == 0 {
-                let place = (partition as i32, traffic.ends[partition]);
-                traffic.late.insert(place);
-                let older = at_time(&line, &(event.event_time_ms - HOUR_MS).to_string());
-                traffic.push(&event, key.clone(), Some(older.into_bytes()));
+            let is_doubled = seasoned && number % LATE_EVERY == 0;
+            let older = is_doubled.then(|| at_time(&line, &(event.event_time_ms - HOUR_MS).to_string()));
+            traffic.push(&event, key.clone(), Some(line.into_bytes()));
+            // Behind the event itself, so that its partition has a time to be late against.
+            if let Some(older) = older {
+                traffic.late.insert((partition as i32, traffic.ends[partition]));
+                traffic.push(&event, key, Some(older.into_bytes()));
             }
-            traffic.push(&event, key, Some(line.into_bytes()));
         }
         traffic
     }
@@ -189,7 +189,7 @@ impl Credentials {
 
 fn damaged(line: &str, reason: &str, now_ms: u128) -> Option<Vec<u8>> {
     let bytes = match reason {
-        "not_json" => line[..line.len() * 2 / 3].as_bytes().to_vec(),
+        "not_json" => line.as_bytes()[..line.len() * 2 / 3].to_vec(),
         "not_utf8" => [line.as_bytes(), &[0xff, 0xfe]].concat(),
         "missing_field" => line.replace("\"client_ip\"", "\"client\"").into_bytes(),
         "bad_field" => at_time(line, "\"yesterday\"").into_bytes(),

@@ -1,7 +1,7 @@
 //! Any bytes through the decoder: no panic, one outcome a record, and a watermark that never falls.
 //!
 //! The first byte chooses the settings, the rest are records, a line each. Run it with
-//! `cargo +nightly fuzz run decode fuzz/corpus/decode testdata/decode-corpus`.
+//! `cargo +nightly fuzz run --fuzz-dir crates/events/fuzz decode testdata/decode-corpus`.
 
 #![no_main]
 
