@@ -53,7 +53,10 @@ impl fmt::Display for Error {
             Error::Expression { operator, source } => write!(f, "{operator}: {source}"),
             Error::Function { operator, source } => write!(f, "{operator}: {source}"),
             Error::Shape { operator, detail } => {
-                write!(f, "{operator}: a batch of another shape than compiled for: {detail}")
+                write!(
+                    f,
+                    "{operator}: a batch of another shape than compiled for: {detail}"
+                )
             }
             Error::State { operator, detail } => write!(
                 f,

@@ -17,7 +17,10 @@ pub(crate) fn evaluate(
     operator: &'static str,
 ) -> Result<ArrayRef> {
     let rows = batch.num_rows();
-    match expr.evaluate(batch).and_then(|value| value.into_array(rows)) {
+    match expr
+        .evaluate(batch)
+        .and_then(|value| value.into_array(rows))
+    {
         Ok(array) => Ok(array),
         Err(_) => row_by_row(expr, batch, failed, operator),
     }
@@ -35,7 +38,10 @@ pub(crate) fn evaluate_mask(
         Some(mask) => Ok(mask.clone()),
         None => Err(Error::Shape {
             operator,
-            detail: format!("a predicate of type {}, expected Boolean", array.data_type()),
+            detail: format!(
+                "a predicate of type {}, expected Boolean",
+                array.data_type()
+            ),
         }),
     }
 }

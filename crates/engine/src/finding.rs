@@ -8,8 +8,8 @@ use std::fmt;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    DataType, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::row::{RowConverter, SortField};
 use sha2::{Digest, Sha256};
@@ -55,18 +55,36 @@ pub struct Findings {
 
 impl Findings {
     /// Splits a rule's output into what it selects and what is hidden, and makes the ids.
-    pub fn new(deployment: &str, name: &str, rule: usize, visible: usize, output: &RecordBatch) -> Result<Self> {
+    pub fn new(
+        deployment: &str,
+        name: &str,
+        rule: usize,
+        visible: usize,
+        output: &RecordBatch,
+    ) -> Result<Self> {
         const OPERATOR: &str = "finding";
         let select = |columns: std::ops::Range<usize>| {
-            output.project(&columns.collect::<Vec<_>>()).within(OPERATOR)
+            output
+                .project(&columns.collect::<Vec<_>>())
+                .within(OPERATOR)
         };
         let rows = select(0..visible)?;
-        let times = output.column(visible).as_primitive_opt::<TimestampMillisecondType>().ok_or_else(|| {
-            Error::Shape { operator: OPERATOR, detail: format!("no {TIME_COLUMN} after {visible} columns") }
-        })?;
+        let times = output
+            .column(visible)
+            .as_primitive_opt::<TimestampMillisecondType>()
+            .ok_or_else(|| Error::Shape {
+                operator: OPERATOR,
+                detail: format!("no {TIME_COLUMN} after {visible} columns"),
+            })?;
         let lineage = select(visible + 1..output.num_columns())?;
         let ids = ids(deployment, name, &lineage)?;
-        Ok(Findings { rule, rows, lineage, ids, times: times.values().to_vec() })
+        Ok(Findings {
+            rule,
+            rows,
+            lineage,
+            ids,
+            times: times.values().to_vec(),
+        })
     }
 }
 
@@ -102,10 +120,18 @@ impl Step {
                 Release::Watermark(at) => {
                     let at = at.value(row);
                     let place = watermarks.partition_point(|&watermark| watermark < at);
-                    if place == watermarks.len() { usize::MAX } else { place }
+                    if place == watermarks.len() {
+                        usize::MAX
+                    } else {
+                        place
+                    }
                 }
             };
-            self.order.push(Place { findings: index, row, released_by });
+            self.order.push(Place {
+                findings: index,
+                row,
+                released_by,
+            });
         }
         self.findings.push(findings);
     }
@@ -114,7 +140,12 @@ impl Step {
         let findings = &self.findings;
         self.order.sort_by_cached_key(|place| {
             let of = &findings[place.findings];
-            (place.released_by, of.times[place.row], of.rule, of.ids[place.row])
+            (
+                place.released_by,
+                of.times[place.row],
+                of.rule,
+                of.ids[place.row],
+            )
         });
     }
 }
@@ -185,8 +216,11 @@ fn digest_column(column: &dyn Array, digests: &mut [Sha256]) -> Result<()> {
             }
         }
         other => {
-            let converter = RowConverter::new(vec![SortField::new(other.clone())]).within("finding")?;
-            let rows = converter.convert_columns(&[arrow::array::make_array(column.to_data())]).within("finding")?;
+            let converter =
+                RowConverter::new(vec![SortField::new(other.clone())]).within("finding")?;
+            let rows = converter
+                .convert_columns(&[arrow::array::make_array(column.to_data())])
+                .within("finding")?;
             for (row, digest) in rows.iter().zip(digests) {
                 digest.update([3]);
                 digest.update((row.as_ref().len() as u64).to_le_bytes());

@@ -10,7 +10,9 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringViewArray, StringViewBuilder, UInt32Array, UInt32Builder};
+use arrow::array::{
+    Array, ArrayRef, StringViewArray, StringViewBuilder, UInt32Array, UInt32Builder,
+};
 use arrow::row::RowConverter;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -49,7 +51,8 @@ impl TopicKeys {
         ) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let key = u32::try_from(values.len()).expect("a machine holds fewer than 2^32 keys");
+                let key =
+                    u32::try_from(values.len()).expect("a machine holds fewer than 2^32 keys");
                 entry.insert(key);
                 values.push(value.into());
                 key
@@ -92,7 +95,11 @@ impl TopicKeys {
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.table.capacity() * 5
-            + self.values.iter().map(|value| value.len() + size_of::<Box<str>>()).sum::<usize>()
+            + self
+                .values
+                .iter()
+                .map(|value| value.len() + size_of::<Box<str>>())
+                .sum::<usize>()
     }
 }
 
@@ -131,7 +138,8 @@ impl RowKeys {
         ) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let key = u32::try_from(rows.len()).expect("an operator holds fewer than 2^32 keys");
+                let key =
+                    u32::try_from(rows.len()).expect("an operator holds fewer than 2^32 keys");
                 entry.insert(key);
                 rows.push(row.into());
                 key
@@ -147,11 +155,17 @@ impl RowKeys {
     /// The columns of all keys, in the order of their numbers.
     pub(crate) fn columns(&self, operator: &'static str) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
-        self.converter.convert_rows(self.rows.iter().map(|row| parser.parse(row))).within(operator)
+        self.converter
+            .convert_rows(self.rows.iter().map(|row| parser.parse(row)))
+            .within(operator)
     }
 
     pub(crate) fn memory(&self) -> usize {
         self.table.capacity() * 5
-            + self.rows.iter().map(|row| row.len() + size_of::<Box<[u8]>>()).sum::<usize>()
+            + self
+                .rows
+                .iter()
+                .map(|row| row.len() + size_of::<Box<[u8]>>())
+                .sum::<usize>()
     }
 }

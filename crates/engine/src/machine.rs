@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::finding::{Findings, Step};
@@ -60,7 +61,10 @@ impl Machine {
 
     /// The lowest watermark at which a node has something to do.
     pub fn next_deadline(&self) -> Option<i64> {
-        self.operators.iter().filter_map(|operator| operator.next_deadline()).min()
+        self.operators
+            .iter()
+            .filter_map(|operator| operator.next_deadline())
+            .min()
     }
 
     /// How many keys were seen.
@@ -70,13 +74,20 @@ impl Machine {
 
     /// Bytes of state held.
     pub fn memory(&self) -> usize {
-        self.keys.memory() + self.operators.iter().map(|operator| operator.memory()).sum::<usize>()
+        self.keys.memory()
+            + self
+                .operators
+                .iter()
+                .map(|operator| operator.memory())
+                .sum::<usize>()
     }
 
     /// Takes in rows of `events` in the order of the log. `watermarks[i]` is the watermark after row
     /// i; it never falls, and no later row has an event time below it.
     pub fn process(&mut self, events: &RecordBatch, watermarks: &[i64]) -> Result<Step> {
-        if events.num_rows() != watermarks.len() || events.num_columns() != self.program.input.fields().len() {
+        if events.num_rows() != watermarks.len()
+            || events.num_columns() != self.program.input.fields().len()
+        {
             return Err(Error::Shape {
                 operator: "machine",
                 detail: format!(
@@ -89,7 +100,9 @@ impl Machine {
             });
         }
         debug_assert!(watermarks.is_sorted());
-        let Some(&last) = watermarks.last() else { return Ok(Step::default()) };
+        let Some(&last) = watermarks.last() else {
+            return Ok(Step::default());
+        };
         debug_assert!(last >= self.watermark);
         let keys = match self.program.key_column {
             Some(column) => {
@@ -115,15 +128,29 @@ impl Machine {
         Ok(step)
     }
 
-    fn run(&mut self, rows: Option<Rows>, watermark: i64, watermarks: &[i64], step: &mut Step) -> Result<()> {
+    fn run(
+        &mut self,
+        rows: Option<Rows>,
+        watermark: i64,
+        watermarks: &[i64],
+        step: &mut Step,
+    ) -> Result<()> {
         if let Some(rows) = rows {
             let mut arrived = vec![Vec::new(); self.operators.len()];
             arrived[0].push((0, rows));
             self.pass(arrived, None, watermarks, step)?;
         }
         // Most batches of a quiet topic pass no deadline at all.
-        if self.next_deadline().is_some_and(|deadline| deadline <= watermark) {
-            self.pass(vec![Vec::new(); self.operators.len()], Some(watermark), watermarks, step)?;
+        if self
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= watermark)
+        {
+            self.pass(
+                vec![Vec::new(); self.operators.len()],
+                Some(watermark),
+                watermarks,
+                step,
+            )?;
         }
         self.watermark = watermark;
         step.sort();
@@ -138,7 +165,10 @@ impl Machine {
         watermarks: &[i64],
         step: &mut Step,
     ) -> Result<()> {
-        let mut context = Context { keys: &mut self.keys, failed: &mut step.failed_rows };
+        let mut context = Context {
+            keys: &mut self.keys,
+            failed: &mut step.failed_rows,
+        };
         let mut emitted: Vec<(usize, Rows)> = Vec::new();
         for node in 0..self.operators.len() {
             let mut out = Vec::new();
@@ -158,8 +188,13 @@ impl Machine {
         for (node, rows) in emitted {
             for (rule, sink) in self.program.sinks.iter().enumerate() {
                 if sink.node == NodeId(node) {
-                    let findings =
-                        Findings::new(&self.deployment, &sink.rule, rule, sink.visible, &rows.batch)?;
+                    let findings = Findings::new(
+                        &self.deployment,
+                        &sink.rule,
+                        rule,
+                        sink.visible,
+                        &rows.batch,
+                    )?;
                     step.push(findings, &rows, watermarks);
                 }
             }
@@ -168,27 +203,87 @@ impl Machine {
     }
 
     /// The changes of every node's state since the last snapshot, by node. Changes nothing that
-    /// [`process`](Self::process) can see.
+    /// [`process`](Self::process) can see. Each row's state ends with a check of its bytes.
     pub fn snapshot(&mut self) -> Result<Vec<Vec<StateRow>>> {
         let mut failed = 0;
-        let context = Context { keys: &mut self.keys, failed: &mut failed };
-        self.operators.iter_mut().map(|operator| operator.snapshot(&context)).collect()
+        let context = Context {
+            keys: &mut self.keys,
+            failed: &mut failed,
+        };
+        let mut nodes = Vec::with_capacity(self.operators.len());
+        for operator in &mut self.operators {
+            let mut rows = operator.snapshot(&context)?;
+            for row in &mut rows {
+                if let Some(state) = &mut row.state {
+                    state.extend(check(&row.key, state));
+                }
+            }
+            nodes.push(rows);
+        }
+        Ok(nodes)
     }
 
     /// Takes saved state into a machine of the same program: the sum of its snapshots, by node.
+    /// `watermark` is that of the machine that wrote them. After an error the machine is of no use.
+    ///
+    /// # Errors
+    /// Bytes that no snapshot of this program wrote.
     pub fn restore(&mut self, state: &[Vec<StateRow>], watermark: i64) -> Result<()> {
         if state.len() != self.operators.len() {
             return Err(Error::State {
                 operator: "machine",
-                detail: format!("state of {} nodes for a program of {}", state.len(), self.operators.len()),
+                detail: format!(
+                    "state of {} nodes for a program of {}",
+                    state.len(),
+                    self.operators.len()
+                ),
             });
         }
         let mut failed = 0;
-        let mut context = Context { keys: &mut self.keys, failed: &mut failed };
+        let mut context = Context {
+            keys: &mut self.keys,
+            failed: &mut failed,
+        };
         for (operator, rows) in self.operators.iter_mut().zip(state) {
-            operator.restore(rows, &mut context)?;
+            let rows = rows.iter().map(checked).collect::<Result<Vec<_>>>()?;
+            operator.restore(&rows, &mut context)?;
         }
         self.watermark = watermark;
         Ok(())
+    }
+}
+
+/// The first bytes of a digest of a row of state: Arrow's row format, in which keys are saved, is read
+/// without a check of its own, and damaged bytes would panic or give another key.
+const CHECK: usize = 8;
+
+fn check(key: &[u8], state: &[u8]) -> [u8; CHECK] {
+    let mut digest = Sha256::new();
+    digest.update((key.len() as u64).to_le_bytes());
+    digest.update(key);
+    digest.update(state);
+    let mut check = [0; CHECK];
+    check.copy_from_slice(&digest.finalize()[..CHECK]);
+    check
+}
+
+/// A row of state without its check, once that was found to be right.
+fn checked(row: &StateRow) -> Result<StateRow> {
+    let Some(bytes) = &row.state else {
+        return Ok(row.clone());
+    };
+    match bytes.split_last_chunk::<CHECK>() {
+        Some((state, found)) if *found == check(&row.key, state) => Ok(StateRow {
+            key: row.key.clone(),
+            state: Some(state.to_vec()),
+        }),
+        _ => Err(Error::State {
+            operator: "machine",
+            detail: format!(
+                "a row of {} and {} bytes is damaged",
+                row.key.len(),
+                bytes.len()
+            ),
+        }),
     }
 }

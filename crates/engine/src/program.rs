@@ -198,7 +198,14 @@ impl Program {
                     NodeKind::Project { expressions } => {
                         Box::new(Project::new(expressions.clone(), Arc::clone(&node.schema)))
                     }
-                    NodeKind::Tumble { time, size_ms, complete_ms, keys, groups, aggregates } => {
+                    NodeKind::Tumble {
+                        time,
+                        size_ms,
+                        complete_ms,
+                        keys,
+                        groups,
+                        aggregates,
+                    } => {
                         let input = &self.nodes[node.inputs[0].0].schema;
                         Box::new(Tumble::new(
                             Arc::clone(time),
@@ -211,7 +218,11 @@ impl Program {
                             Arc::clone(&node.schema),
                         )?)
                     }
-                    NodeKind::Order { time, complete_ms, ties } => Box::new(Order::new(
+                    NodeKind::Order {
+                        time,
+                        complete_ms,
+                        ties,
+                    } => Box::new(Order::new(
                         *time,
                         *complete_ms,
                         ties.clone(),
@@ -240,7 +251,12 @@ impl ProgramBuilder {
             key_column.is_none_or(|column| input.field(column).data_type() == &DataType::Utf8View)
         );
         let mut builder = ProgramBuilder {
-            program: Program { nodes: Vec::new(), sinks: Vec::new(), input: Arc::clone(&input), key_column },
+            program: Program {
+                nodes: Vec::new(),
+                sinks: Vec::new(),
+                input: Arc::clone(&input),
+                key_column,
+            },
             by_fingerprint: HashMap::new(),
         };
         builder.add(NodeKind::Scan, vec![], input, "scan events", false);
@@ -252,8 +268,8 @@ impl ProgramBuilder {
         NodeId(0)
     }
 
-    /// Adds a node, or finds the one that means the same. `meaning` tells apart what the inputs do
-    /// not: the expressions, in a canonical text.
+    /// Adds a node, or finds the one that means the same. `meaning` tells apart what the inputs and
+    /// the schema do not: the expressions, in a canonical text of one line.
     pub fn add(
         &mut self,
         kind: NodeKind,
@@ -263,16 +279,33 @@ impl ProgramBuilder {
         keyed: bool,
     ) -> NodeId {
         let mut fingerprint = meaning.to_owned();
+        // Columns of the same values under other names or types are another output.
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| format!("{:?} {}", field.name(), field.data_type()));
+        fingerprint.push_str("\n ▶ ");
+        fingerprint.push_str(&columns.collect::<Vec<_>>().join(", "));
         for input in &inputs {
             fingerprint.push_str("\n ◀ ");
-            fingerprint.push_str(&self.program.nodes[input.0].fingerprint.replace('\n', "\n  "));
+            fingerprint.push_str(
+                &self.program.nodes[input.0]
+                    .fingerprint
+                    .replace('\n', "\n  "),
+            );
         }
         if let Some(node) = self.by_fingerprint.get(&fingerprint) {
             return *node;
         }
         let id = NodeId(self.program.nodes.len());
         self.by_fingerprint.insert(fingerprint.clone(), id);
-        self.program.nodes.push(Node { kind, inputs, schema, fingerprint, keyed });
+        self.program.nodes.push(Node {
+            kind,
+            inputs,
+            schema,
+            fingerprint,
+            keyed,
+        });
         id
     }
 

@@ -74,7 +74,9 @@ impl Rows {
             builder = builder.optimize();
         }
         let predicate = builder.build();
-        let batch = predicate.filter_record_batch(&self.batch).within(operator)?;
+        let batch = predicate
+            .filter_record_batch(&self.batch)
+            .within(operator)?;
         let keys = predicate.filter(&self.keys).within(operator)?;
         let release = predicate.filter(self.release.as_array()).within(operator)?;
         Ok(Rows {
@@ -87,11 +89,16 @@ impl Rows {
     /// The same rows without the buffers of rows that were taken out of them: text columns are views
     /// into the buffers of every batch they ever came from, and rows that wait must not keep those.
     pub(crate) fn compact(mut self, operator: &'static str) -> Result<Rows> {
-        let columns = self.batch.columns().iter().map(|column| match column.as_string_view_opt() {
-            Some(text) if !text.data_buffers().is_empty() => Arc::new(text.gc()) as ArrayRef,
-            _ => Arc::clone(column),
-        });
-        self.batch = RecordBatch::try_new(self.batch.schema(), columns.collect()).within(operator)?;
+        let columns = self
+            .batch
+            .columns()
+            .iter()
+            .map(|column| match column.as_string_view_opt() {
+                Some(text) if !text.data_buffers().is_empty() => Arc::new(text.gc()) as ArrayRef,
+                _ => Arc::clone(column),
+            });
+        self.batch =
+            RecordBatch::try_new(self.batch.schema(), columns.collect()).within(operator)?;
         Ok(self)
     }
 

@@ -8,10 +8,13 @@ use keyhawk_engine::{FindingId, Findings};
 
 /// Each row of a batch as one JSON object, nulls included, times in RFC 3339.
 pub fn rows_json(batch: &RecordBatch) -> Result<Vec<String>, ArrowError> {
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
-    let text = String::from_utf8(writer.into_inner()).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    let text = String::from_utf8(writer.into_inner())
+        .map_err(|error| ArrowError::JsonError(error.to_string()))?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 
@@ -25,5 +28,9 @@ pub fn finding_line(rule: &str, id: FindingId, row: &str) -> String {
 /// The lines of findings, in their order.
 pub fn finding_lines(rule: &str, findings: &Findings) -> Result<Vec<String>, ArrowError> {
     let rows = rows_json(&findings.rows)?;
-    Ok(rows.iter().zip(&findings.ids).map(|(row, id)| finding_line(rule, *id, row)).collect())
+    Ok(rows
+        .iter()
+        .zip(&findings.ids)
+        .map(|(row, id)| finding_line(rule, *id, row))
+        .collect())
 }

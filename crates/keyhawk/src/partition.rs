@@ -13,7 +13,9 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType}
 use arrow::error::ArrowError;
 use keyhawk_alerts::{Dedup, Emitted, Evidence, Finding};
 use keyhawk_engine::{Findings, Machine, Step};
-use keyhawk_events::{Counts, DeadLetter, Decoder, Fingerprinter, GeoDatabases, LateRow, Record, TopicSettings};
+use keyhawk_events::{
+    Counts, DeadLetter, Decoder, Fingerprinter, GeoDatabases, LateRow, Record, TopicSettings,
+};
 use serde_json::{Map, Value};
 
 use crate::finding_rows::rows_json;
@@ -170,21 +172,36 @@ impl Partition {
     /// Hands a step's findings to dedup, each after the time that its releasing row brought, so that
     /// what dedup emits does not depend on how the log was cut.
     fn emit(&mut self, step: Step, watermarks: &[i64]) -> Result<Processed, Error> {
-        let mut processed = Processed { failed_rows: step.failed_rows, ..Processed::default() };
+        let mut processed = Processed {
+            failed_rows: step.failed_rows,
+            ..Processed::default()
+        };
         processed.findings = vec![0; self.rules.alerts.len()];
-        let rows = step.findings.iter().map(|findings| rows_json(&findings.rows));
+        let rows = step
+            .findings
+            .iter()
+            .map(|findings| rows_json(&findings.rows));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         for place in &step.order {
             let findings = &step.findings[place.findings];
             processed.findings[findings.rule] += 1;
             let time_ms = findings.times[place.row];
             let row = serde_json::from_str(&rows[place.findings][place.row]);
-            let Ok(Value::Object(row)) = row else { continue };
+            let Ok(Value::Object(row)) = row else {
+                continue;
+            };
             // Never beyond the finding's own time: at the end of input time is infinite.
-            let before = watermarks.get(place.released_by).copied().unwrap_or(time_ms).min(time_ms);
+            let before = watermarks
+                .get(place.released_by)
+                .copied()
+                .unwrap_or(time_ms)
+                .min(time_ms);
             self.dedup.advance(before, &mut processed.emitted);
             let by_event = self.rules.compiled.rules[findings.rule].by_event;
-            self.dedup.push(finding(findings, place.row, row, by_event), &mut processed.emitted);
+            self.dedup.push(
+                finding(findings, place.row, row, by_event),
+                &mut processed.emitted,
+            );
         }
         Ok(processed)
     }
@@ -192,8 +209,13 @@ impl Partition {
 
 /// A row of findings, as alerts take it.
 fn finding(findings: &Findings, row: usize, json: Map<String, Value>, by_event: bool) -> Finding {
-    let evidence = if by_event { evidence(&findings.lineage, row) } else { Vec::new() };
-    let window = bound(&findings.rows, "window_start", row).zip(bound(&findings.rows, "window_end", row));
+    let evidence = if by_event {
+        evidence(&findings.lineage, row)
+    } else {
+        Vec::new()
+    };
+    let window =
+        bound(&findings.rows, "window_start", row).zip(bound(&findings.rows, "window_end", row));
     Finding::new(
         findings.rule,
         findings.ids[row].to_string(),
@@ -206,7 +228,10 @@ fn finding(findings: &Findings, row: usize, json: Map<String, Value>, by_event: 
 
 fn bound(rows: &RecordBatch, column: &str, row: usize) -> Option<i64> {
     let column = rows.column_by_name(column)?;
-    if !matches!(column.data_type(), DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _)) {
+    if !matches!(
+        column.data_type(),
+        DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _)
+    ) {
         return None;
     }
     let times = column.as_primitive::<TimestampMillisecondType>();
@@ -215,12 +240,24 @@ fn bound(rows: &RecordBatch, column: &str, row: usize) -> Option<i64> {
 
 /// The lineage of a row that was one event: its topic, partition and offset.
 fn evidence(lineage: &RecordBatch, row: usize) -> Vec<Evidence> {
-    let [topic, partition, offset] = lineage.columns() else { return Vec::new() };
-    let topic = topic.as_string_view_opt().map(|topics| topics.value(row).to_owned());
-    let partition = partition.as_primitive_opt::<Int32Type>().map(|partitions| partitions.value(row));
-    let offset = offset.as_primitive_opt::<Int64Type>().map(|offsets| offsets.value(row));
+    let [topic, partition, offset] = lineage.columns() else {
+        return Vec::new();
+    };
+    let topic = topic
+        .as_string_view_opt()
+        .map(|topics| topics.value(row).to_owned());
+    let partition = partition
+        .as_primitive_opt::<Int32Type>()
+        .map(|partitions| partitions.value(row));
+    let offset = offset
+        .as_primitive_opt::<Int64Type>()
+        .map(|offsets| offsets.value(row));
     match (topic, partition, offset) {
-        (Some(topic), Some(partition), Some(offset)) => vec![Evidence { topic, partition, offset }],
+        (Some(topic), Some(partition), Some(offset)) => vec![Evidence {
+            topic,
+            partition,
+            offset,
+        }],
         _ => Vec::new(),
     }
 }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use keyhawk_engine::{Machine, Step};
-use keyhawk_events::{Counts, Decoded, Decoder, Fingerprinter, GeoDatabases, Record, TopicSettings};
+use keyhawk_events::{
+    Counts, Decoded, Decoder, Fingerprinter, GeoDatabases, Record, TopicSettings,
+};
 
 use crate::partition::Error;
 use crate::rule_set::RuleSet;
@@ -45,15 +47,25 @@ pub struct Input {
 }
 
 /// Opens the inputs; `-` is standard input.
-pub fn open(paths: &[PathBuf], rules: &RuleSet, reading: &Reading) -> Result<Vec<Input>, OpenError> {
+pub fn open(
+    paths: &[PathBuf],
+    rules: &RuleSet,
+    reading: &Reading,
+) -> Result<Vec<Input>, OpenError> {
     let open = |path: &PathBuf| -> io::Result<Box<dyn BufRead>> {
         if path == Path::new("-") {
             return Ok(Box::new(BufReader::new(io::stdin())));
         }
-        Ok(Box::new(BufReader::with_capacity(1 << 20, File::open(path)?)))
+        Ok(Box::new(BufReader::with_capacity(
+            1 << 20,
+            File::open(path)?,
+        )))
     };
     let inputs = paths.iter().enumerate().map(|(partition, path)| {
-        let reader = open(path).map_err(|source| OpenError::Unreadable { path: path.clone(), source })?;
+        let reader = open(path).map_err(|source| OpenError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
         let decoder = Decoder::new(
             Arc::clone(&rules.schema),
             Some(&rules.compiled.columns),
@@ -63,7 +75,13 @@ pub fn open(paths: &[PathBuf], rules: &RuleSet, reading: &Reading) -> Result<Vec
             Arc::clone(&reading.geo),
         )
         .map_err(OpenError::Decode)?;
-        Ok(Input { reader, decoder, line: 0, done: false, buffer: Vec::new() })
+        Ok(Input {
+            reader,
+            decoder,
+            line: 0,
+            done: false,
+            buffer: Vec::new(),
+        })
     });
     inputs.collect()
 }
@@ -108,7 +126,11 @@ impl Input {
             }
             let line = self.buffer.trim_ascii();
             if !line.is_empty() {
-                self.decoder.push(Record { payload: Some(line), offset: self.line, record_time_ms: None });
+                self.decoder.push(Record {
+                    payload: Some(line),
+                    offset: self.line,
+                    record_time_ms: None,
+                });
             }
             self.line += 1;
         }
@@ -116,7 +138,11 @@ impl Input {
     }
 
     fn watermark(&self) -> i64 {
-        if self.done { i64::MAX } else { self.decoder.watermark() }
+        if self.done {
+            i64::MAX
+        } else {
+            self.decoder.watermark()
+        }
     }
 }
 
@@ -136,19 +162,31 @@ pub fn stream(
     mut inputs: Vec<Input>,
     mut take: impl FnMut(&Step) -> Result<(), Error>,
 ) -> Result<Counts, StreamError> {
-    let mut machine =
-        Machine::new(Arc::clone(&rules.compiled.program), deployment).map_err(|e| StreamError::Engine(e.into()))?;
+    let mut machine = Machine::new(Arc::clone(&rules.compiled.program), deployment)
+        .map_err(|e| StreamError::Engine(e.into()))?;
     let mut counts = Counts::default();
     while let Some(next) = furthest_behind(&inputs) {
         let decoded = inputs[next].read().map_err(StreamError::Read)?;
         add(&mut counts, decoded.counts);
-        let others = inputs.iter().enumerate().filter(|(i, _)| *i != next).map(|(_, input)| input.watermark());
+        let others = inputs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != next)
+            .map(|(_, input)| input.watermark());
         let others = others.min().unwrap_or(i64::MAX);
-        let watermarks: Vec<i64> = decoded.watermarks.iter().map(|&own| own.min(others)).collect();
-        let step = machine.process(&decoded.events, &watermarks).map_err(|e| StreamError::Engine(e.into()))?;
+        let watermarks: Vec<i64> = decoded
+            .watermarks
+            .iter()
+            .map(|&own| own.min(others))
+            .collect();
+        let step = machine
+            .process(&decoded.events, &watermarks)
+            .map_err(|e| StreamError::Engine(e.into()))?;
         take(&step).map_err(StreamError::Engine)?;
     }
-    let step = machine.finish().map_err(|e| StreamError::Engine(e.into()))?;
+    let step = machine
+        .finish()
+        .map_err(|e| StreamError::Engine(e.into()))?;
     take(&step).map_err(StreamError::Engine)?;
     Ok(counts)
 }
@@ -175,7 +213,8 @@ impl std::error::Error for StreamError {}
 
 fn furthest_behind(inputs: &[Input]) -> Option<usize> {
     let open = inputs.iter().enumerate().filter(|(_, input)| !input.done);
-    open.min_by_key(|(_, input)| input.decoder.watermark()).map(|(i, _)| i)
+    open.min_by_key(|(_, input)| input.decoder.watermark())
+        .map(|(i, _)| i)
 }
 
 /// All events of the inputs, for a batch run: file after file, late rows left out.

@@ -73,7 +73,11 @@ impl std::error::Error for Error {}
 
 /// `1 problem`, `2 problems`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
 }
 
 /// The texts of a rule directory.
@@ -90,7 +94,9 @@ impl RuleTexts {
     pub fn read(dir: &Path) -> Result<Self, Error> {
         let rules = sql_files(&dir.join("rules"))?;
         if rules.is_empty() {
-            return Err(Error::Empty { path: dir.to_owned() });
+            return Err(Error::Empty {
+                path: dir.to_owned(),
+            });
         }
         let views = match dir.join("views") {
             views if views.exists() => sql_files(&views)?,
@@ -103,7 +109,10 @@ impl RuleTexts {
         } else {
             Vec::new()
         };
-        Ok(RuleTexts { files: RuleFiles { views, rules }, columns })
+        Ok(RuleTexts {
+            files: RuleFiles { views, rules },
+            columns,
+        })
     }
 
     /// The rules and views that Keyhawk ships, as the demo runs them.
@@ -125,7 +134,10 @@ impl RuleTexts {
                 file!("rules/rate_spike.sql"),
             ],
         };
-        RuleTexts { files, columns: Vec::new() }
+        RuleTexts {
+            files,
+            columns: Vec::new(),
+        }
     }
 
     /// Compiles the texts.
@@ -133,19 +145,33 @@ impl RuleTexts {
         let schema = Arc::new(EventsSchema::new(self.columns).map_err(Error::Columns)?);
         let compiled = compile(&self.files, schema.arrow(), KEY).map_err(Error::Problems)?;
         let alerts = compiled.rules.iter().map(alert_rule).collect();
-        Ok(RuleSet { compiled, alerts, schema })
+        Ok(RuleSet {
+            compiled,
+            alerts,
+            schema,
+        })
     }
 }
 
 /// A rule as its alerts see it. The compiler has checked the header's words and columns.
 fn alert_rule(rule: &Rule) -> AlertRule {
     let header = &rule.header;
-    let severity = header.severity.parse().expect("the compiler has checked the severity");
+    let severity = header
+        .severity
+        .parse()
+        .expect("the compiler has checked the severity");
     let mut alert = AlertRule::new(&rule.name, &rule.version, severity, &header.entity);
-    alert.action = header.action.as_deref().and_then(|action| action.parse().ok());
+    alert.action = header
+        .action
+        .as_deref()
+        .and_then(|action| action.parse().ok());
     alert.dedup_ms = i64::try_from(header.dedup.as_millis()).unwrap_or(i64::MAX);
     alert.lift_after_ms = i64::try_from(header.lift_after.as_millis()).unwrap_or(i64::MAX);
-    if let Some(summary) = header.summary.as_deref().and_then(|text| Template::parse(text).ok()) {
+    if let Some(summary) = header
+        .summary
+        .as_deref()
+        .and_then(|text| Template::parse(text).ok())
+    {
         alert.summary = summary;
     }
     alert.tags.clone_from(&header.tags);
@@ -161,12 +187,18 @@ fn alert_rule(rule: &Rule) -> AlertRule {
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The `.sql` files of a folder, by name.
 fn sql_files(folder: &Path) -> Result<Vec<SourceFile>, Error> {
-    let unreadable = |source| Error::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |source| Error::Unreadable {
+        path: folder.to_owned(),
+        source,
+    };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -177,6 +209,11 @@ fn sql_files(folder: &Path) -> Result<Vec<SourceFile>, Error> {
     paths.sort();
     paths
         .into_iter()
-        .map(|path| Ok(SourceFile { text: read(&path)?, path: path.display().to_string() }))
+        .map(|path| {
+            Ok(SourceFile {
+                text: read(&path)?,
+                path: path.display().to_string(),
+            })
+        })
         .collect()
 }

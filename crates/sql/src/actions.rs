@@ -11,8 +11,12 @@ use crate::origin::{Origin, ViewOrigins, origin};
 
 /// Whether every row that a plan reads from `events`, itself or through views, has passed
 /// `auth_result = 'ok'` before any state.
-pub(crate) fn reads_authenticated_calls_only(plan: &LogicalPlan, views: &BTreeMap<&str, &LogicalPlan>) -> bool {
-    look(plan, views).authenticated
+pub(crate) fn reads_authenticated_calls_only(
+    plan: &LogicalPlan,
+    views: &BTreeMap<&str, &LogicalPlan>,
+    origins: &ViewOrigins,
+) -> bool {
+    look(plan, views, origins).authenticated
 }
 
 struct Look {
@@ -21,36 +25,51 @@ struct Look {
     stateful: bool,
 }
 
-fn look(plan: &LogicalPlan, views: &BTreeMap<&str, &LogicalPlan>) -> Look {
+fn look(plan: &LogicalPlan, views: &BTreeMap<&str, &LogicalPlan>, origins: &ViewOrigins) -> Look {
     match plan {
         LogicalPlan::TableScan(scan) if scan.table_name.table() != EVENTS => {
             match views.get(scan.table_name.table()) {
-                Some(view) => look(view, views),
-                None => Look { authenticated: false, stateful: false },
+                Some(view) => look(view, views, origins),
+                None => Look {
+                    authenticated: false,
+                    stateful: false,
+                },
             }
         }
         LogicalPlan::Filter(filter) => {
-            let below = look(&filter.input, views);
+            let below = look(&filter.input, views, origins);
             let checks = split_conjunction(&filter.predicate)
                 .into_iter()
-                .any(|predicate| is_authenticated(&filter.input, predicate, views));
-            Look { authenticated: below.authenticated || (checks && !below.stateful), ..below }
+                .any(|predicate| is_authenticated(&filter.input, predicate, origins));
+            Look {
+                authenticated: below.authenticated || (checks && !below.stateful),
+                ..below
+            }
         }
-        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => Look { stateful: true, ..inputs(plan, views) },
-        _ => inputs(plan, views),
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => Look {
+            stateful: true,
+            ..inputs(plan, views, origins)
+        },
+        _ => inputs(plan, views, origins),
     }
 }
 
-fn inputs(plan: &LogicalPlan, views: &BTreeMap<&str, &LogicalPlan>) -> Look {
-    let looks: Vec<Look> = plan.inputs().into_iter().map(|input| look(input, views)).collect();
+fn inputs(plan: &LogicalPlan, views: &BTreeMap<&str, &LogicalPlan>, origins: &ViewOrigins) -> Look {
+    let looks: Vec<Look> = plan
+        .inputs()
+        .into_iter()
+        .map(|input| look(input, views, origins))
+        .collect();
     Look {
         authenticated: !looks.is_empty() && looks.iter().all(|look| look.authenticated),
         stateful: looks.iter().any(|look| look.stateful),
     }
 }
 
-fn is_authenticated(input: &LogicalPlan, predicate: &Expr, views: &BTreeMap<&str, &LogicalPlan>) -> bool {
-    let Expr::BinaryExpr(binary) = predicate else { return false };
+fn is_authenticated(input: &LogicalPlan, predicate: &Expr, origins: &ViewOrigins) -> bool {
+    let Expr::BinaryExpr(binary) = predicate else {
+        return false;
+    };
     if binary.op != Operator::Eq {
         return false;
     }
@@ -58,18 +77,7 @@ fn is_authenticated(input: &LogicalPlan, predicate: &Expr, views: &BTreeMap<&str
         Expr::Literal(value, _) => ScalarValue::try_as_str(value).flatten() == Some("ok"),
         _ => false,
     };
-    let is_column = |expr: &Expr| origin(input, expr, &auth_columns(views), "") == Origin::AuthResult;
-    (is_column(&binary.left) && is_ok(&binary.right)) || (is_column(&binary.right) && is_ok(&binary.left))
-}
-
-/// The columns of views that are `events.auth_result` handed through.
-fn auth_columns(views: &BTreeMap<&str, &LogicalPlan>) -> ViewOrigins {
-    let mut origins = ViewOrigins::new();
-    for (name, plan) in views {
-        let columns = plan.schema().fields().iter().enumerate().map(|(i, field)| {
-            (field.name().clone(), crate::origin::index_origin(plan, i, &ViewOrigins::new(), ""))
-        });
-        origins.insert((*name).to_owned(), columns.collect());
-    }
-    origins
+    let is_column = |expr: &Expr| origin(input, expr, origins, "") == Origin::AuthResult;
+    (is_column(&binary.left) && is_ok(&binary.right))
+        || (is_column(&binary.right) && is_ok(&binary.left))
 }

@@ -15,19 +15,31 @@ use keyhawk_engine::Findings;
 use crate::catalog::EVENTS;
 use crate::compile::{Compiled, Query};
 use crate::error::{Error, Result};
-use crate::lower::nullable;
+use crate::lower::{all_nullable, nullable};
 
 impl Compiled {
     /// The findings of every rule over `events`, which has the columns of
     /// [`Compiled::columns`] in the order of the whole table. Views are computed once.
     ///
     /// Needs a Tokio runtime to run on; memory grows with the events and the views' rows.
-    pub async fn backtest(&self, events: Vec<RecordBatch>, deployment: &str) -> Result<Vec<Findings>> {
+    pub async fn backtest(
+        &self,
+        events: Vec<RecordBatch>,
+        deployment: &str,
+    ) -> Result<Vec<Findings>> {
         let mut tables: BTreeMap<String, (SchemaRef, Vec<RecordBatch>)> = BTreeMap::new();
         let schema = match events.first() {
-            Some(batch) => batch.schema(),
+            Some(batch) => all_nullable(&batch.schema()),
             None => Arc::clone(self.program.input()),
         };
+        let events = events
+            .into_iter()
+            .map(|batch| RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec()))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| Error::Batch {
+                query: EVENTS.to_owned(),
+                source: error.into(),
+            })?;
         tables.insert(EVENTS.to_owned(), (schema, events));
         for view in &self.views {
             let rows = self.run(view, &tables).await?;
@@ -39,7 +51,10 @@ impl Compiled {
                 if batch.num_rows() > 0 {
                     findings.push(
                         Findings::new(deployment, &query.name, rule, query.visible, &batch)
-                            .map_err(|source| Error::Engine { query: query.name.clone(), source })?,
+                            .map_err(|source| Error::Engine {
+                                query: query.name.clone(),
+                                source,
+                            })?,
                     );
                 }
             }
@@ -50,10 +65,21 @@ impl Compiled {
     /// DataFusion's own plan of a rule's batch run, for tests and curious analysts.
     pub async fn physical_plan(&self, rule: &str) -> Result<String> {
         let query = self.queries.iter().find(|query| query.name == rule);
-        let query = query.ok_or_else(|| Error::NoSuchRule { rule: rule.to_owned() })?;
-        let plan = self.state.query_planner().create_physical_plan(&query.plan, &self.state).await;
-        let plan = plan.map_err(|source| Error::Batch { query: rule.to_owned(), source })?;
-        Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
+        let query = query.ok_or_else(|| Error::NoSuchRule {
+            rule: rule.to_owned(),
+        })?;
+        let plan = self
+            .state
+            .query_planner()
+            .create_physical_plan(&query.plan, &self.state)
+            .await;
+        let plan = plan.map_err(|source| Error::Batch {
+            query: rule.to_owned(),
+            source,
+        })?;
+        Ok(datafusion::physical_plan::displayable(plan.as_ref())
+            .indent(false)
+            .to_string())
     }
 
     async fn run(
@@ -61,11 +87,20 @@ impl Compiled {
         query: &Query,
         tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
     ) -> Result<Vec<RecordBatch>> {
-        let wrap = |source| Error::Batch { query: query.name.clone(), source };
+        let wrap = |source| Error::Batch {
+            query: query.name.clone(),
+            source,
+        };
         let plan = with_data(&query.plan, tables).map_err(wrap)?;
-        let physical =
-            self.state.query_planner().create_physical_plan(&plan, &self.state).await.map_err(wrap)?;
-        let batches = collect(physical, self.state.task_ctx()).await.map_err(wrap)?;
+        let physical = self
+            .state
+            .query_planner()
+            .create_physical_plan(&plan, &self.state)
+            .await
+            .map_err(wrap)?;
+        let batches = collect(physical, self.state.task_ctx())
+            .await
+            .map_err(wrap)?;
         // A plan's columns may be declared not null where the stream's are not; give both one schema.
         let schema = nullable(query.plan.schema());
         batches
@@ -82,8 +117,12 @@ fn with_data(
     tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
 ) -> datafusion::common::Result<LogicalPlan> {
     let swapped = plan.clone().transform_up(|node| {
-        let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
-        let Some((schema, rows)) = tables.get(scan.table_name.table()) else { return Ok(Transformed::no(node)) };
+        let LogicalPlan::TableScan(scan) = &node else {
+            return Ok(Transformed::no(node));
+        };
+        let Some((schema, rows)) = tables.get(scan.table_name.table()) else {
+            return Ok(Transformed::no(node));
+        };
         let table = MemTable::try_new(Arc::clone(schema), vec![rows.clone()])?;
         let projection = scan
             .projected_schema

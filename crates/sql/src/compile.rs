@@ -3,24 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, SchemaError};
-use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
-use datafusion::sql::parser::DFParser;
-use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 
 use crate::actions::reads_authenticated_calls_only;
 use crate::catalog::{Catalog, EVENTS, Tables, session};
-use crate::header::{RuleHeader, parse_header};
+use crate::header::{RuleHeader, key_place, parse_header, value_place};
 use crate::lineage::{Preparation, Unprepared, WINDOW_END_FUNCTION};
-use crate::lower::{Lowering, nullable};
+use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
-use crate::problem::{Place, Problem, SourceFile, find, nearest};
+use crate::planner_error::plan_problem;
+use crate::problem::{Problem, SourceFile, find, nearest, words};
 
 /// The files of a rule directory.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +79,19 @@ pub struct Compiled {
 pub fn compile(files: &RuleFiles, events: &SchemaRef, key: &str) -> Result<Compiled, Vec<Problem>> {
     let compiled = Compiler::new(events, key, false).compile(files)?;
     // A baseline's bounds cost ten times the rest: they are computed only where a query reads them.
-    if compiled.views.iter().chain(&compiled.queries).any(reads_bounds) {
+    let views = compiled
+        .views
+        .iter()
+        .map(|query| reads_bounds(query, false));
+    if views
+        .chain(
+            compiled
+                .queries
+                .iter()
+                .map(|query| reads_bounds(query, true)),
+        )
+        .any(|reads| reads)
+    {
         return Compiler::new(events, key, true).compile(files);
     }
     Ok(compiled)
@@ -97,7 +110,8 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn new(events: &'a SchemaRef, key: &'a str, bounds: bool) -> Self {
         let mut tables = Tables::default();
-        tables.add(EVENTS, Arc::clone(events));
+        // A batch may hold null where the table says never: in both modes no plan relies on that.
+        tables.add(EVENTS, all_nullable(events));
         Compiler {
             state: session(),
             tables,
@@ -112,13 +126,32 @@ impl<'a> Compiler<'a> {
     fn compile(mut self, files: &RuleFiles) -> Result<Compiled, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut views: Vec<(&SourceFile, Query)> = Vec::new();
+        self.tables.await_views(
+            files
+                .views
+                .iter()
+                .map(SourceFile::name)
+                .filter(|name| *name != EVENTS),
+        );
         for file in in_dependency_order(&files.views) {
+            if file.name() == EVENTS {
+                let message = format!(
+                    "a view cannot be named `{EVENTS}`: that is the table that all rules read"
+                );
+                problems.push(
+                    Problem::new(file, find(file, &[]), message).help("give the file another name"),
+                );
+                continue;
+            }
             match self.query(file) {
                 Ok(query) => {
                     self.add_view(&query);
                     views.push((file, query));
                 }
-                Err(problem) => problems.push(problem),
+                Err(problem) => {
+                    self.tables.add_broken(file.name());
+                    problems.push(problem);
+                }
             }
         }
         let mut queries: Vec<(&SourceFile, Query, RuleHeader)> = Vec::new();
@@ -138,14 +171,18 @@ impl<'a> Compiler<'a> {
                 Err(problem) => problems.push(problem),
             }
         }
-        let view_plans: BTreeMap<&str, &LogicalPlan> =
-            views.iter().map(|(_, query)| (query.name.as_str(), &query.plan)).collect();
+        let view_plans: BTreeMap<&str, &LogicalPlan> = views
+            .iter()
+            .map(|(_, query)| (query.name.as_str(), &query.plan))
+            .collect();
         for (file, query, header) in &queries {
-            if header.action.is_some() && !reads_authenticated_calls_only(&query.plan, &view_plans) {
+            if header.action.is_some()
+                && !reads_authenticated_calls_only(&query.plan, &view_plans, &self.origins)
+            {
                 problems.push(
                     Problem::new(
                         file,
-                        find_in_header(file, "action"),
+                        key_place(file, "action"),
                         "a rule with an action must read authenticated calls only: whoever knows a key's public half could have it cut off",
                     )
                     .help("add WHERE auth_result = 'ok' where the rule or its views read events"),
@@ -162,14 +199,13 @@ impl<'a> Compiler<'a> {
     fn query(&self, file: &SourceFile) -> Result<Query, Problem> {
         let plan = self.plan(file)?;
         let visible = plan.schema().fields().len();
-        let hidden = plan.schema().fields().iter().find(|field| field.name().starts_with("__"));
-        if let Some(hidden) = hidden {
-            return Err(Problem::new(
-                file,
-                find(file, std::slice::from_ref(hidden.name())),
-                format!("the column `{}` begins with two underscores, which Keyhawk keeps to itself", hidden.name()),
-            )
-            .help("give it another name"));
+        if let Some(name) = hidden_name(&plan) {
+            let message = format!(
+                "the column `{name}` begins with two underscores, which Keyhawk keeps to itself"
+            );
+            return Err(
+                Problem::new(file, find(file, &[name]), message).help("give it another name")
+            );
         }
         let preparation = Preparation {
             key: self.key,
@@ -178,13 +214,23 @@ impl<'a> Compiler<'a> {
             bounds: self.bounds,
             window_end: Arc::clone(&self.state.scalar_functions()[WINDOW_END_FUNCTION]),
         };
-        let prepared = preparation.prepare(&plan).map_err(|error| unprepared(file, error))?;
-        let plan = self.state.optimize(&prepared).map_err(|error| plan_problem(file, &error))?;
-        Ok(Query { name: file.name().to_owned(), plan, visible })
+        let prepared = preparation
+            .prepare(&plan)
+            .map_err(|error| unprepared(file, error))?;
+        let plan = self
+            .state
+            .optimize(&prepared)
+            .map_err(|error| plan_problem(file, &error))?;
+        Ok(Query {
+            name: file.name().to_owned(),
+            plan,
+            visible,
+        })
     }
 
     fn plan(&self, file: &SourceFile) -> Result<LogicalPlan, Problem> {
-        let mut statements = DFParser::parse_sql(&file.text).map_err(|error| plan_problem(file, &error))?;
+        let mut statements =
+            DFParser::parse_sql(&file.text).map_err(|error| plan_problem(file, &error))?;
         let statement = statements.pop_front().filter(|_| statements.is_empty());
         let Some(statement) = statement else {
             return Err(Problem::new(
@@ -194,18 +240,29 @@ impl<'a> Compiler<'a> {
             )
             .help("put every query into a file of its own"));
         };
-        let catalog = Catalog { state: &self.state, tables: &self.tables };
-        let options = ParserOptions { collect_spans: true, ..ParserOptions::default() };
-        let plan = SqlToRel::new_with_options(&catalog, options)
-            .statement_to_plan(statement)
-            .map_err(|error| plan_problem(file, &error))?;
-        match plan {
-            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Statement(_) | LogicalPlan::Copy(_) => {
-                Err(Problem::new(file, find(file, &[]), "a file holds a SELECT, and this is another statement")
-                    .help("write SELECT …"))
-            }
-            plan => Ok(plan),
+        let is_query = match &statement {
+            Statement::Statement(statement) => matches!(statement.as_ref(), SqlStatement::Query(_)),
+            _ => false,
+        };
+        if !is_query {
+            return Err(Problem::new(
+                file,
+                find(file, &[]),
+                "a file holds a SELECT, and this is another statement",
+            )
+            .help("write SELECT …"));
         }
+        let catalog = Catalog {
+            state: &self.state,
+            tables: &self.tables,
+        };
+        let options = ParserOptions {
+            collect_spans: true,
+            ..ParserOptions::default()
+        };
+        SqlToRel::new_with_options(&catalog, options)
+            .statement_to_plan(statement)
+            .map_err(|error| plan_problem(file, &error))
     }
 
     fn add_view(&mut self, query: &Query) {
@@ -214,11 +271,15 @@ impl<'a> Compiler<'a> {
         self.tables.add(&query.name, Arc::new(visible));
         let lineage = schema.fields().len() - query.visible - 1;
         let source = provider_as_source(Arc::new(EmptyTable::new(Arc::clone(&schema))));
-        self.view_sources.insert(query.name.clone(), (source, lineage));
+        self.view_sources
+            .insert(query.name.clone(), (source, lineage));
         let origins = schema.fields().iter().enumerate();
         let origins: BTreeMap<String, Origin> = origins
             .map(|(i, field)| {
-                (field.name().clone(), index_origin(&query.plan, i, &self.origins, self.key))
+                (
+                    field.name().clone(),
+                    index_origin(&query.plan, i, &self.origins, self.key),
+                )
             })
             .collect();
         self.origins.insert(query.name.clone(), origins);
@@ -231,47 +292,15 @@ impl<'a> Compiler<'a> {
         views: Vec<(&SourceFile, Query)>,
         queries: Vec<(&SourceFile, Query, RuleHeader)>,
     ) -> Result<Compiled, Vec<Problem>> {
-        let plans = views.iter().map(|(_, query)| query).chain(queries.iter().map(|(_, query, _)| query));
-        let mut columns = BTreeSet::new();
-        for query in plans {
-            event_columns(&query.plan, &mut columns);
-        }
-        columns.insert(self.key.to_owned());
-        let fields = self.events.fields().iter().filter(|field| columns.contains(field.name()));
-        let fields: Vec<Field> = fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        let key = fields.iter().position(|field| field.name() == self.key);
-        let mut builder = ProgramBuilder::new(Arc::new(Schema::new(fields)), key);
-        let mut nodes: BTreeMap<String, NodeId> = BTreeMap::new();
-        let mut problems = Vec::new();
-        let mut unkeyed = Vec::new();
-        let mut lower = |file: &SourceFile, query: &Query, nodes: &BTreeMap<String, NodeId>| {
-            let mut lowering = Lowering {
-                builder: &mut builder,
-                views: nodes,
-                origins: &self.origins,
-                key: self.key,
-                unkeyed: Vec::new(),
-            };
-            let node = lowering.lower(&query.plan);
-            let lacking = std::mem::take(&mut lowering.unkeyed);
-            unkeyed.extend(lacking.into_iter().map(|refusal| refusal.at(file)));
-            node.map_err(|error| problems.push(unprepared(file, error))).ok()
-        };
-        for (file, query) in &views {
-            if let Some(node) = lower(file, query, &nodes) {
-                nodes.insert(query.name.clone(), node);
-            }
-        }
-        let mut sinks = Vec::new();
-        for (file, query, _) in &queries {
-            if let Some(node) = lower(file, query, &nodes) {
-                sinks.push(Sink { rule: query.name.clone(), node, visible: query.visible });
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        sinks.into_iter().for_each(|sink| builder.sink(sink));
+        // Every view is lowered once, so that its problems are known; then only what a rule reads: a view
+        // that no rule reads costs nothing.
+        self.lower(&views, &queries)?;
+        let views = read_by(views, &queries);
+        let Lowered {
+            program,
+            columns,
+            unkeyed,
+        } = self.lower(&views, &queries)?;
         let views: Vec<Query> = views.into_iter().map(|(_, query)| query).collect();
         let rules = queries
             .iter()
@@ -288,7 +317,7 @@ impl<'a> Compiler<'a> {
             .collect();
         Ok(Compiled {
             rules,
-            program: Arc::new(builder.build()),
+            program: Arc::new(program),
             columns,
             unkeyed,
             state: self.state,
@@ -296,6 +325,147 @@ impl<'a> Compiler<'a> {
             queries: queries.into_iter().map(|(_, query, _)| query).collect(),
         })
     }
+
+    /// One program of all plans, or every problem that they have.
+    fn lower(
+        &self,
+        views: &[(&SourceFile, Query)],
+        queries: &[(&SourceFile, Query, RuleHeader)],
+    ) -> Result<Lowered, Vec<Problem>> {
+        let plans = views
+            .iter()
+            .map(|(_, query)| query)
+            .chain(queries.iter().map(|(_, query, _)| query));
+        let mut columns = BTreeSet::from([self.key.to_owned()]);
+        plans.for_each(|query| event_columns(&query.plan, &mut columns));
+        let fields = self
+            .events
+            .fields()
+            .iter()
+            .filter(|field| columns.contains(field.name()));
+        let fields: Vec<Field> = fields
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect();
+        let key = fields.iter().position(|field| field.name() == self.key);
+        let mut builder = ProgramBuilder::new(Arc::new(Schema::new(fields)), key);
+        let mut nodes: BTreeMap<String, NodeId> = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut unkeyed = Vec::new();
+        let mut lower = |file: &SourceFile, query: &Query, nodes: &BTreeMap<String, NodeId>| {
+            let mut lowering = Lowering {
+                builder: &mut builder,
+                views: nodes,
+                origins: &self.origins,
+                key: self.key,
+                unkeyed: Vec::new(),
+            };
+            let node = lowering.lower(&query.plan);
+            let lacking = std::mem::take(&mut lowering.unkeyed);
+            unkeyed.extend(lacking.into_iter().map(|refusal| refusal.at(file)));
+            node.map_err(|error| problems.push(unprepared(file, error)))
+                .ok()
+        };
+        let mut broken = BTreeSet::new();
+        for (file, query) in views {
+            // What reads a view with a problem has none of its own.
+            if reads_any(&query.plan, &broken) {
+                broken.insert(query.name.clone());
+            } else if let Some(node) = lower(file, query, &nodes) {
+                nodes.insert(query.name.clone(), node);
+            } else {
+                broken.insert(query.name.clone());
+            }
+        }
+        let mut sinks = Vec::new();
+        for (file, query, _) in queries
+            .iter()
+            .filter(|(_, query, _)| !reads_any(&query.plan, &broken))
+        {
+            if let Some(node) = lower(file, query, &nodes) {
+                sinks.push(Sink {
+                    rule: query.name.clone(),
+                    node,
+                    visible: query.visible,
+                });
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        sinks.into_iter().for_each(|sink| builder.sink(sink));
+        Ok(Lowered {
+            program: builder.build(),
+            columns,
+            unkeyed,
+        })
+    }
+}
+
+/// A program with what was learned on the way.
+struct Lowered {
+    program: Program,
+    columns: BTreeSet<String>,
+    unkeyed: Vec<Problem>,
+}
+
+/// The names of the tables that a plan scans.
+fn scans(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    // The visitor never fails.
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            names.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    names
+}
+
+fn reads_any(plan: &LogicalPlan, tables: &BTreeSet<String>) -> bool {
+    !scans(plan).is_disjoint(tables)
+}
+
+/// A name that a query gives a column and that belongs to us.
+fn hidden_name(plan: &LogicalPlan) -> Option<String> {
+    let mut hidden = None;
+    // The visitor never fails.
+    let _ = plan.apply(|node| {
+        let columns = match node {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => node.schema().columns(),
+            _ => Vec::new(),
+        };
+        hidden = columns
+            .into_iter()
+            .map(|column| column.name)
+            .find(|name| name.starts_with("__") && !name.starts_with("__unnest_placeholder"));
+        Ok(if hidden.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    hidden
+}
+
+/// The views that rules read, themselves or through other views.
+fn read_by<'f>(
+    views: Vec<(&'f SourceFile, Query)>,
+    queries: &[(&SourceFile, Query, RuleHeader)],
+) -> Vec<(&'f SourceFile, Query)> {
+    let mut read: BTreeSet<String> = queries
+        .iter()
+        .flat_map(|(_, query, _)| scans(&query.plan))
+        .collect();
+    // A view comes after those that it reads.
+    for (_, view) in views.iter().rev() {
+        if read.contains(&view.name) {
+            read.extend(scans(&view.plan));
+        }
+    }
+    views
+        .into_iter()
+        .filter(|(_, view)| read.contains(&view.name))
+        .collect()
 }
 
 /// Whether a plan groups rows, itself or in a view that it reads.
@@ -313,14 +483,18 @@ fn groups(plan: &LogicalPlan, views: &[Query]) -> bool {
 /// Views before the views that name them; views that need each other stay where they are, and the
 /// planner then says that a table is missing.
 fn in_dependency_order(views: &[SourceFile]) -> Vec<&SourceFile> {
-    let mentions = |file: &SourceFile, name: &str| {
-        file.text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(name))
-    };
+    let words: BTreeMap<&str, BTreeSet<String>> = views
+        .iter()
+        .map(|file| (file.path.as_str(), words(file)))
+        .collect();
+    let mentions =
+        |file: &SourceFile, name: &str| words[file.path.as_str()].contains(&name.to_lowercase());
     let mut rest: Vec<&SourceFile> = views.iter().collect();
     let mut ordered = Vec::with_capacity(rest.len());
     while !rest.is_empty() {
         let ready = rest.iter().position(|file| {
-            rest.iter().all(|other| other.path == file.path || !mentions(file, other.name()))
+            rest.iter()
+                .all(|other| other.path == file.path || !mentions(file, other.name()))
         });
         ordered.push(rest.remove(ready.unwrap_or_default()));
     }
@@ -334,26 +508,55 @@ fn event_columns(plan: &LogicalPlan, columns: &mut BTreeSet<String>) {
         if let LogicalPlan::TableScan(scan) = node
             && scan.table_name.table() == EVENTS
         {
-            columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+            columns.extend(
+                scan.projected_schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone()),
+            );
         }
         Ok(TreeNodeRecursion::Continue)
     });
 }
 
-/// Whether a query names a baseline's bounds, or hands a whole baseline to its reader.
-fn reads_bounds(query: &Query) -> bool {
-    let mut found = false;
+/// Whether a query reads a baseline's bounds: it names them, or does something with a baseline as a
+/// whole, and a rule hands it to its reader.
+fn reads_bounds(query: &Query, rule: bool) -> bool {
+    let holds_bounds = |kind: &DataType| match kind {
+        DataType::Struct(fields) => fields.iter().any(|field| field.name() == "upper"),
+        _ => false,
+    };
+    let visible = &query.plan.schema().fields()[..query.visible];
+    let mut found = rule && visible.iter().any(|field| holds_bounds(field.data_type()));
+    // The visitors never fail.
     let _ = query.plan.apply(|node| {
+        let input = node
+            .inputs()
+            .first()
+            .map(|input| Arc::clone(input.schema()));
         for expr in node.expressions() {
+            if matches!(expr.clone().unalias(), Expr::Column(_)) {
+                continue;
+            }
             let _ = expr.apply(|expr| {
-                if let Expr::ScalarFunction(function) = expr
-                    && function.name() == "get_field"
-                {
-                    let names = function.args.iter().skip(1).filter_map(|arg| match arg {
-                        Expr::Literal(value, _) => value.try_as_str().flatten(),
-                        _ => None,
-                    });
-                    found |= names.into_iter().any(|name| name == "lower" || name == "upper");
+                match expr {
+                    Expr::ScalarFunction(function) if function.name() == "get_field" => {
+                        let mut names = function.args.iter().skip(1).filter_map(|arg| match arg {
+                            Expr::Literal(value, _) => value.try_as_str().flatten(),
+                            _ => None,
+                        });
+                        found |= names.any(|name| name == "lower" || name == "upper");
+                        if matches!(function.args.first(), Some(Expr::Column(_))) {
+                            return Ok(TreeNodeRecursion::Jump);
+                        }
+                    }
+                    Expr::Column(column) => {
+                        let field = input
+                            .as_ref()
+                            .and_then(|schema| schema.qualified_field_from_column(column).ok());
+                        found |= field.is_some_and(|(_, field)| holds_bounds(field.data_type()));
+                    }
+                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             });
@@ -363,40 +566,42 @@ fn reads_bounds(query: &Query) -> bool {
     found
 }
 
-fn find_in_header(file: &SourceFile, key: &str) -> Place {
-    match file.text.find(key) {
-        Some(at) => Place::of_bytes(&file.text, at..at + key.len()),
-        None => Place { line: 1, column: 1, length: 1 },
-    }
-}
-
 /// What a header says of the columns of its query.
 fn check_header(file: &SourceFile, header: &RuleHeader, query: &Query) -> Vec<Problem> {
     let schema = query.plan.schema();
-    let names: Vec<&str> = schema.fields()[..query.visible].iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<&str> = schema.fields()[..query.visible]
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     let mut problems = Vec::new();
+    let mut missing = BTreeSet::new();
     let mut check = |key: &str, column: &str| {
-        if names.contains(&column) {
+        if names.contains(&column) || !missing.insert((key.to_owned(), column.to_owned())) {
             return;
         }
         let help = match nearest(column, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it selects {}", names.join(", ")),
         };
-        let message = format!("`{key}` names the column `{column}`, which the rule does not select");
-        problems.push(Problem::new(file, find_in_header(file, key), message).help(help));
+        let message =
+            format!("`{key}` names the column `{column}`, which the rule does not select");
+        problems.push(Problem::new(file, value_place(file, key, column), message).help(help));
     };
     check("entity", &header.entity);
-    for column in header.summary.as_deref().map(placeholders).unwrap_or_default() {
+    for column in header
+        .summary
+        .as_deref()
+        .map(placeholders)
+        .unwrap_or_default()
+    {
         check("summary", &column);
     }
     for why in &header.why {
         check("why", &why.observed);
-        why.expected.iter().chain(&why.surprise).for_each(|column| check("why", column));
-    }
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
-        problems.push(Problem::new(file, find(file, &[(*twice).to_owned()]), format!("two columns are named `{twice}`")));
+        why.expected
+            .iter()
+            .chain(&why.surprise)
+            .for_each(|column| check("why", column));
     }
     problems
 }
@@ -404,7 +609,11 @@ fn check_header(file: &SourceFile, header: &RuleHeader, query: &Query) -> Vec<Pr
 /// The columns that a summary's template names.
 fn placeholders(template: &str) -> Vec<String> {
     let text = template.replace("{{", "").replace("}}", "");
-    text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+    text.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 fn version(file: &SourceFile, views: &[SourceFile]) -> String {
@@ -415,70 +624,17 @@ fn version(file: &SourceFile, views: &[SourceFile]) -> String {
         digest.update([0]);
         digest.update(&view.text);
     }
-    digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn unprepared(file: &SourceFile, error: Unprepared) -> Problem {
     match error {
         Unprepared::Refused(refusal) => refusal.at(file),
         Unprepared::Plan(error) => plan_problem(file, &error),
-    }
-}
-
-/// An error of DataFusion's parser or planner, with the place that it names, if any.
-fn plan_problem(file: &SourceFile, error: &DataFusionError) -> Problem {
-    let start = find(file, &[]);
-    if let Some(SchemaError::FieldNotFound { field, valid_fields }) = schema_error(error) {
-        let place = field.spans().first().as_ref().and_then(Place::of_span_of);
-        let place = place.unwrap_or_else(|| find(file, std::slice::from_ref(&field.name)));
-        let known = valid_fields.iter().map(|column| column.name.as_str()).filter(|name| !name.starts_with("__"));
-        let names: Vec<&str> = known.collect();
-        let problem = Problem::new(file, place, format!("there is no column `{}`", field.name));
-        return match nearest(&field.name, names.iter().copied()) {
-            Some(near) => problem.help(format!("did you mean `{near}`?")),
-            None => problem.help(format!("there are {}", names.join(", "))),
-        };
-    }
-    let message = match error.find_root() {
-        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => message.clone(),
-        other => other.strip_backtrace(),
-    };
-    let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| Place::of_span_of(&span));
-    let place = place.or_else(|| in_message(&message)).unwrap_or_else(|| {
-        let quoted: Vec<String> =
-            message.split(['`', '\'', '"']).skip(1).step_by(2).map(str::to_owned).collect();
-        if quoted.is_empty() { start } else { find(file, &quoted) }
-    });
-    let message = message.split("\n\nbacktrace").next().unwrap_or_default().to_owned();
-    Problem::new(file, place, message)
-}
-
-fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
-    match error.find_root() {
-        DataFusionError::SchemaError(error, _) => Some(error),
-        _ => None,
-    }
-}
-
-/// The place in a message of the SQL parser: `… at Line: 3, Column: 7`.
-fn in_message(message: &str) -> Option<Place> {
-    let rest = message.split("Line: ").nth(1)?;
-    let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
-    let line = number(rest)?;
-    let column = number(rest.split("Column: ").nth(1)?)?;
-    Some(Place { line, column, length: 1 })
-}
-
-impl Place {
-    fn of_span_of(span: &datafusion::common::Span) -> Option<Place> {
-        (span.start.line > 0).then(|| Place {
-            line: span.start.line as usize,
-            column: span.start.column as usize,
-            length: if span.end.line == span.start.line {
-                (span.end.column.saturating_sub(span.start.column) as usize).max(1)
-            } else {
-                1
-            },
-        })
     }
 }

@@ -34,7 +34,10 @@ impl fmt::Display for Error {
             Error::Batch { query, source } => write!(f, "{query}: {}", source.strip_backtrace()),
             Error::Engine { query, source } => write!(f, "{query}: {source}"),
             Error::NoSuchRule { rule } => {
-                write!(f, "there is no rule `{rule}`; its name is that of its file, without .sql")
+                write!(
+                    f,
+                    "there is no rule `{rule}`; its name is that of its file, without .sql"
+                )
             }
         }
     }

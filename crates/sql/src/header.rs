@@ -8,6 +8,7 @@
 //! SELECT …
 //! ```
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,8 +18,15 @@ use crate::problem::{Place, Problem, SourceFile, nearest};
 /// The levels that a rule's findings can have.
 pub const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 /// What a rule can ask the gateway to do.
-pub const ACTIONS: [&str; 7] =
-    ["suspend", "revoke", "lift", "rotate", "throttle", "restrict_network", "step_up"];
+pub const ACTIONS: [&str; 7] = [
+    "suspend",
+    "revoke",
+    "lift",
+    "rotate",
+    "throttle",
+    "restrict_network",
+    "step_up",
+];
 
 /// What a rule says of itself. Only `severity` and `entity` are required.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -82,12 +90,15 @@ fn default_dedup() -> Duration {
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| serde::de::Error::custom(format!("`{text}` is no duration such as \"1h\" or \"10m\": {error}")))
+    humantime::parse_duration(&text).map_err(|error| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no duration such as \"1h\" or \"10m\": {error}"
+        ))
+    })
 }
 
 /// The span of the TOML inside the file's first comment, in bytes; `None` where there is none.
-fn toml_span(text: &str) -> Option<std::ops::Range<usize>> {
+fn toml_span(text: &str) -> Option<Range<usize>> {
     let start = text.find(|c: char| !c.is_whitespace())?;
     let inside = start + 2;
     if !text[start..].starts_with("/*") {
@@ -99,22 +110,34 @@ fn toml_span(text: &str) -> Option<std::ops::Range<usize>> {
 
 /// Reads the header of a rule file.
 pub fn parse_header(file: &SourceFile) -> Result<RuleHeader, Vec<Problem>> {
-    let start = Place { line: 1, column: 1, length: 1 };
+    let start = Place {
+        line: 1,
+        column: 1,
+        length: 1,
+    };
     let Some(span) = toml_span(&file.text) else {
-        return Err(vec![Problem::new(file, start, "a rule begins with a header, and this file has none")
-            .help("begin it with /* severity = \"medium\"  (a line each)  entity = \"api_key\" */")]);
+        return Err(vec![
+            Problem::new(
+                file,
+                start,
+                "a rule begins with a header, and this file has none",
+            )
+            .help("begin it with /* severity = \"medium\"  (a line each)  entity = \"api_key\" */"),
+        ]);
     };
     let header: RuleHeader = match toml::from_str(&file.text[span.clone()]) {
         Ok(header) => header,
         Err(error) => return Err(vec![toml_problem(file, span.start, &error)]),
     };
     let place = |key: &str| {
-        let body = &file.text[span.clone()];
-        let at = body
-            .match_indices(key)
-            .map(|(at, _)| at)
-            .find(|&at| body[..at].rsplit('\n').next().is_some_and(|before| before.trim().is_empty()));
-        at.map_or(start, |at| Place::of_bytes(&file.text, span.start + at..span.start + at + key.len()))
+        value_place(
+            file,
+            key,
+            match key {
+                "severity" => &header.severity,
+                _ => header.action.as_deref().unwrap_or_default(),
+            },
+        )
     };
     let mut problems = Vec::new();
     if header.severity.is_empty() {
@@ -124,8 +147,12 @@ pub fn parse_header(file: &SourceFile) -> Result<RuleHeader, Vec<Problem>> {
         );
     } else if !SEVERITIES.contains(&header.severity.as_str()) {
         problems.push(
-            Problem::new(file, place("severity"), format!("`{}` is no severity", header.severity))
-                .help("write \"low\", \"medium\", \"high\" or \"critical\""),
+            Problem::new(
+                file,
+                place("severity"),
+                format!("`{}` is no severity", header.severity),
+            )
+            .help("write \"low\", \"medium\", \"high\" or \"critical\""),
         );
     }
     if header.entity.is_empty() {
@@ -137,29 +164,91 @@ pub fn parse_header(file: &SourceFile) -> Result<RuleHeader, Vec<Problem>> {
     if let Some(action) = &header.action
         && !ACTIONS.contains(&action.as_str())
     {
-        let known = nearest(action, ACTIONS).map_or(String::new(), |name| format!("did you mean \"{name}\"? "));
+        let known = nearest(action, ACTIONS)
+            .map_or(String::new(), |name| format!("did you mean \"{name}\"? "));
         problems.push(
             Problem::new(file, place("action"), format!("`{action}` is no action"))
                 .help(format!("{known}actions are {}", ACTIONS.join(", "))),
         );
     }
-    if problems.is_empty() { Ok(header) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(header)
+    } else {
+        Err(problems)
+    }
+}
+
+/// The place of a key of the header, or of the file's beginning.
+pub(crate) fn key_place(file: &SourceFile, key: &str) -> Place {
+    let start = Place {
+        line: 1,
+        column: 1,
+        length: 1,
+    };
+    match key_span(file, key) {
+        Some(span) => Place::of_bytes(&file.text, span.start..span.start + key.len()),
+        None => start,
+    }
+}
+
+/// The place of a name within a key's value: `"name"`, or `{name}` in a template.
+pub(crate) fn value_place(file: &SourceFile, key: &str, name: &str) -> Place {
+    let Some(span) = key_span(file, key) else {
+        return key_place(file, key);
+    };
+    let value = &file.text[span.clone()];
+    let quoted = [('"', '"'), ('\'', '\''), ('{', '}')]
+        .iter()
+        .filter_map(|(open, close)| value.find(&format!("{open}{name}{close}")))
+        .min();
+    match quoted {
+        Some(at) => Place::of_bytes(
+            &file.text,
+            span.start + at..span.start + at + name.len() + 2,
+        ),
+        None => key_place(file, key),
+    }
+}
+
+/// The bytes of the header from a key, at the beginning of a line, to the end of the header.
+fn key_span(file: &SourceFile, key: &str) -> Option<Range<usize>> {
+    let span = toml_span(&file.text)?;
+    let body = &file.text[span.clone()];
+    let at = body.match_indices(key).map(|(at, _)| at).find(|&at| {
+        let rest = body[at + key.len()..].trim_start();
+        body[..at]
+            .rsplit('\n')
+            .next()
+            .is_some_and(|before| before.trim().is_empty())
+            && rest.starts_with('=')
+    })?;
+    Some(span.start + at..span.end)
 }
 
 fn toml_problem(file: &SourceFile, offset: usize, error: &toml::de::Error) -> Problem {
     let span = error.span().unwrap_or(0..0);
     let place = Place::of_bytes(&file.text, offset + span.start..offset + span.end);
     let message = error.message();
-    let problem = Problem::new(file, place, format!("the header: {message}"));
-    const KEYS: [&str; 15] = [
-        "severity", "entity", "action", "dedup", "lift_after", "tags", "summary", "runbook", "why", "finds",
-        "matters", "misses", "resembles", "first_step", "thresholds",
-    ];
-    match message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        Some(unknown) => match nearest(unknown, KEYS) {
+    // serde names the keys that it knows after the one that it does not.
+    let (said, expected) = message
+        .split_once(", expected one of ")
+        .unwrap_or((message, ""));
+    let problem = Problem::new(file, place, format!("the header: {said}"));
+    if let Some(unknown) = said
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split('`').next())
+    {
+        let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        return match nearest(unknown, known.iter().copied()) {
             Some(name) => problem.help(format!("did you mean `{name}`?")),
-            None => problem.help(format!("a header knows {}", KEYS.join(", "))),
-        },
-        None => problem.help("the comment at the top of a rule is TOML: key = value, text in quotes"),
+            None => problem.help(format!("there are {}", known.join(", "))),
+        };
     }
+    problem.help(match message {
+        _ if message.contains("is no duration") => {
+            "write a number and its unit: \"90s\", \"10m\", \"1h\", \"7d\""
+        }
+        _ if message.contains("expected a string") => "put the value in quotes",
+        _ => "the comment at the top of a rule is TOML: key = value, text in quotes",
+    })
 }

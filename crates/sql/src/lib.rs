@@ -19,7 +19,9 @@ mod error;
 mod header;
 mod lineage;
 mod lower;
+mod meaning;
 mod origin;
+mod planner_error;
 mod problem;
 mod windows;
 

@@ -14,11 +14,12 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, TableReference};
-use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
+use datafusion::common::{Column, DataFusionError};
+use datafusion::logical_expr::expr::{NullTreatment, Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{
-    Aggregate, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan,
-    TableSource, Window, WindowFunctionDefinition, lit,
+    Aggregate, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, ScalarUDF,
+    SubqueryAlias, TableScan, TableSource, Volatility, Window, WindowFrame,
+    WindowFunctionDefinition, lit,
 };
 use keyhawk_engine::program::WindowPart;
 use keyhawk_engine::{LINEAGE_PREFIX, TIME_COLUMN};
@@ -43,7 +44,11 @@ impl From<DataFusionError> for Unprepared {
     }
 }
 
-fn refuse<T>(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Result<T, Unprepared> {
+fn refuse<T>(
+    near: &[&str],
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Result<T, Unprepared> {
     Err(Unprepared::Refused(Refusal::new(near, message, help)))
 }
 
@@ -65,7 +70,7 @@ pub(crate) struct Preparation<'a> {
     /// Whether any query reads a baseline's bounds, which are dear.
     pub(crate) bounds: bool,
     /// The function that gives a window's end.
-    pub(crate) window_end: Arc<datafusion::logical_expr::ScalarUDF>,
+    pub(crate) window_end: Arc<ScalarUDF>,
 }
 
 impl Preparation<'_> {
@@ -81,7 +86,10 @@ impl Preparation<'_> {
             })
             .collect();
         columns.extend(hidden(&prepared));
-        Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(prepared.plan))?))
+        Ok(LogicalPlan::Projection(Projection::try_new(
+            columns,
+            Arc::new(prepared.plan),
+        )?))
     }
 
     fn origin(&self, plan: &LogicalPlan, expr: &Expr) -> Origin {
@@ -96,17 +104,35 @@ impl Preparation<'_> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(projection) => self.projection(projection),
             LogicalPlan::Filter(filter) => {
+                if filter
+                    .predicate
+                    .exists(|expr| Ok(matches!(expr, Expr::WindowFunction(_))))?
+                {
+                    return refuse(
+                        &["WHERE"],
+                        "WHERE comes before window functions and cannot use one",
+                        "write QUALIFY for WHERE, or select the function in a subquery",
+                    );
+                }
                 let input = self.node(&filter.input)?;
                 let filter = Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?;
-                Ok(Prepared { plan: LogicalPlan::Filter(filter), ..input })
+                Ok(Prepared {
+                    plan: LogicalPlan::Filter(filter),
+                    ..input
+                })
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let input = self.node(&alias.input)?;
-                let requalify = |column: Column| Column::new(Some(alias.alias.clone()), column.name);
+                let requalify =
+                    |column: Column| Column::new(Some(alias.alias.clone()), column.name);
                 let time = requalify(input.time);
                 let lineage = input.lineage.into_iter().map(requalify).collect();
                 let alias = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
-                Ok(Prepared { plan: LogicalPlan::SubqueryAlias(alias), time, lineage })
+                Ok(Prepared {
+                    plan: LogicalPlan::SubqueryAlias(alias),
+                    time,
+                    lineage,
+                })
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Window(window) => self.window(window),
@@ -117,35 +143,42 @@ impl Preparation<'_> {
             ),
             LogicalPlan::Limit(_) => refuse(
                 &["LIMIT", "OFFSET", "FETCH"],
-                "LIMIT over a stream would never answer",
+                "LIMIT and OFFSET over a stream would never answer",
                 "leave it out, or bound the rows with WHERE",
             ),
+            LogicalPlan::Distinct(Distinct::All(input))
+                if matches!(**input, LogicalPlan::Union(_)) =>
+            {
+                self.node(input)
+            }
             LogicalPlan::Distinct(_) => refuse(
                 &["DISTINCT"],
                 "DISTINCT without a window needs unbounded state",
                 "group by the columns within tumble(…)",
             ),
             LogicalPlan::Join(_) => refuse(
-                &["JOIN", ","],
-                "joins are not supported yet",
+                &["JOIN", "INTERSECT", "EXCEPT", "FROM"],
+                "joins are not supported yet, nor INTERSECT and EXCEPT, which are joins",
                 "write the rule over one table or view",
             ),
-            LogicalPlan::Union(_) => refuse(
-                &["UNION"],
-                "UNION is not supported yet",
-                "write two rules",
-            ),
+            LogicalPlan::Union(_) => {
+                refuse(&["UNION"], "UNION is not supported yet", "write two rules")
+            }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse(
                 &["SELECT", "VALUES"],
                 "the query reads no table",
                 "select FROM events or a view",
             ),
-            LogicalPlan::RecursiveQuery(_) => {
-                refuse(&["RECURSIVE"], "recursive queries are not supported", "write it without RECURSIVE")
-            }
-            LogicalPlan::Unnest(_) => {
-                refuse(&["unnest"], "unnest is not supported yet", "test a list with array_has(…)")
-            }
+            LogicalPlan::RecursiveQuery(_) => refuse(
+                &["RECURSIVE"],
+                "recursive queries are not supported",
+                "write it without RECURSIVE",
+            ),
+            LogicalPlan::Unnest(_) => refuse(
+                &["unnest"],
+                "unnest is not supported yet",
+                "test a list with array_has(…)",
+            ),
             other => refuse(
                 &[],
                 format!("`{}` cannot run over a stream", other.display()),
@@ -170,8 +203,7 @@ impl Preparation<'_> {
                 "mend the view first",
             );
         };
-        let table = TableReference::bare(scan.table_name.table());
-        let plan = LogicalPlanBuilder::scan(table, source, None)?.build()?;
+        let plan = LogicalPlanBuilder::scan(scan.table_name.clone(), source, None)?.build()?;
         Ok(Prepared {
             plan,
             time: qualified(TIME_COLUMN),
@@ -183,9 +215,15 @@ impl Preparation<'_> {
         let input = self.node(&projection.input)?;
         let mut columns = projection.expr.clone();
         columns.extend(hidden(&input));
-        let lineage = (0..input.lineage.len()).map(|i| Column::new_unqualified(lineage_name(i))).collect();
+        let lineage = (0..input.lineage.len())
+            .map(|i| Column::new_unqualified(lineage_name(i)))
+            .collect();
         let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input.plan))?);
-        Ok(Prepared { plan, time: Column::new_unqualified(TIME_COLUMN), lineage })
+        Ok(Prepared {
+            plan,
+            time: Column::new_unqualified(TIME_COLUMN),
+            lineage,
+        })
     }
 
     /// Below a node keyed by the topic's key: a row without one belongs to no group of it.
@@ -206,7 +244,11 @@ impl Preparation<'_> {
 
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Prepared, Unprepared> {
         let input = self.node(&aggregate.input)?;
-        if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_))) {
+        if aggregate
+            .group_expr
+            .iter()
+            .any(|group| matches!(group, Expr::GroupingSet(_)))
+        {
             return refuse(
                 &["GROUPING", "ROLLUP", "CUBE"],
                 "grouping sets are not supported",
@@ -214,19 +256,39 @@ impl Preparation<'_> {
             );
         }
         let bound = |group: &Expr| match self.origin(&aggregate.input, group) {
-            Origin::Window { part, size_ms, .. } => Some((part, size_ms)),
+            Origin::Window {
+                part,
+                size_ms,
+                window,
+                ..
+            } => Some((part, size_ms, window)),
             _ => None,
         };
-        let bounds: Vec<Option<(WindowPart, i64)>> = aggregate.group_expr.iter().map(bound).collect();
-        let sizes: Vec<i64> = bounds.iter().flatten().map(|(_, size)| *size).collect();
-        let Some(&size_ms) = sizes.first() else {
+        let bounds: Vec<Option<(WindowPart, i64, u64)>> =
+            aggregate.group_expr.iter().map(bound).collect();
+        let Some(&(_, size_ms, window)) = bounds.iter().flatten().next() else {
+            let is_held = |group: &&Expr| self.origin(&aggregate.input, group) == Origin::Held;
+            if let Some(group) = aggregate.group_expr.iter().find(is_held) {
+                return held(group);
+            }
+            if aggregate
+                .group_expr
+                .iter()
+                .any(|group| self.origin(&aggregate.input, group) == Origin::Timeless)
+            {
+                return refuse(
+                    &["tumble"],
+                    "the windows are cut along what is no event time, so nobody knows when one is complete",
+                    "write tumble(events, event_time, …), or a window bound of a view for the time",
+                );
+            }
             return refuse(
                 &["GROUP BY", "count", "sum", "min", "max", "SELECT"],
                 "an aggregate without a window would never be finished",
                 "read FROM tumble(events, event_time, INTERVAL '10 minutes') and add window_start, window_end to GROUP BY",
             );
         };
-        if sizes.iter().any(|&size| size != size_ms) {
+        if bounds.iter().flatten().any(|bound| bound.2 != window) {
             return refuse(
                 &["GROUP BY"],
                 "GROUP BY names the bounds of two different windows",
@@ -234,22 +296,46 @@ impl Preparation<'_> {
             );
         }
         let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
-        let aggregated =
-            Aggregate::try_new(Arc::new(plan), aggregate.group_expr.clone(), aggregate.aggr_expr.clone())?;
-        let groups: Vec<Column> =
-            aggregated.schema.columns().into_iter().take(aggregate.group_expr.len()).collect();
+        let aggregated = Aggregate::try_new(
+            Arc::new(plan),
+            aggregate.group_expr.clone(),
+            aggregate.aggr_expr.clone(),
+        )?;
+        let groups: Vec<Column> = aggregated
+            .schema
+            .columns()
+            .into_iter()
+            .take(aggregate.group_expr.len())
+            .collect();
         let plan = LogicalPlan::Aggregate(aggregated);
-        let end = bounds.iter().position(|bound| matches!(bound, Some((WindowPart::End, _))));
+        let end = bounds
+            .iter()
+            .position(|bound| matches!(bound, Some((WindowPart::End, ..))));
         if let Some(end) = end {
-            return Ok(Prepared { plan, time: groups[end].clone(), lineage: groups });
+            return Ok(Prepared {
+                plan,
+                time: groups[end].clone(),
+                lineage: groups,
+            });
         }
         // The window's end was not asked for: it follows from the bound that was.
         let any = bounds.iter().position(Option::is_some).unwrap_or_default();
-        let end = self.window_end.call(vec![Expr::Column(groups[any].clone()), lit(size_ms)]);
-        let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+        let end = self
+            .window_end
+            .call(vec![Expr::Column(groups[any].clone()), lit(size_ms)]);
+        let mut columns: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
         columns.push(end.alias(TIME_COLUMN));
         let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
-        Ok(Prepared { plan, time: Column::new_unqualified(TIME_COLUMN), lineage: groups })
+        Ok(Prepared {
+            plan,
+            time: Column::new_unqualified(TIME_COLUMN),
+            lineage: groups,
+        })
     }
 
     fn window(&self, window: &Window) -> Result<Prepared, Unprepared> {
@@ -280,28 +366,59 @@ impl Preparation<'_> {
                     "order by the event time, ascending",
                 );
             }
-            if self.origin(&window.input, &order.expr).complete_ms().is_none() {
+            let time = self.origin(&window.input, &order.expr);
+            if time == Origin::Held {
+                return held(&order.expr);
+            }
+            if time.complete_ms().is_none() {
+                let by = match &order.expr {
+                    Expr::Column(column) => format!("`{}`", column.name),
+                    _ => "an expression".to_owned(),
+                };
                 return refuse(
                     &["OVER"],
-                    format!("OVER is ordered by `{}`, which is no event time", order.expr),
+                    format!("OVER is ordered by {by}, which is no event time"),
                     "order by event_time, or by window_end of a windowed view",
                 );
             }
             let these = (params.partition_by.clone(), params.order_by.clone());
-            if keys.as_ref().is_some_and(|keys| keys.0 != these.0 || keys.1 != these.1) {
-                return refuse(&["OVER"], "two OVERs over differently cut partitions", "write them in two views");
+            if keys
+                .as_ref()
+                .is_some_and(|keys| keys.0 != these.0 || keys.1 != these.1)
+            {
+                return refuse(
+                    &["OVER"],
+                    "two OVERs over differently cut partitions",
+                    "write them in two views",
+                );
             }
             keys = Some(these);
             functions.push(self.function(function, &window.input)?.alias(name));
         }
         let Some((partition_by, order_by)) = keys else {
-            return refuse(&["OVER"], "an OVER without a function", "name a function before OVER");
+            return refuse(
+                &["OVER"],
+                "an OVER without a function",
+                "name a function before OVER",
+            );
         };
         let plan = self.with_key(input.plan, &window.input, partition_by.iter())?;
-        let mut order: Vec<SortExpr> = partition_by.into_iter().map(|expr| expr.sort(true, false)).collect();
+        let mut order: Vec<SortExpr> = partition_by
+            .into_iter()
+            .map(|expr| expr.sort(true, false))
+            .collect();
         order.extend(order_by);
-        order.extend(input.lineage.iter().map(|column| Expr::Column(column.clone()).sort(true, false)));
-        let plan = if sorted_alike(&plan, &order) { plan } else { LogicalPlanBuilder::from(plan).sort(order)?.build()? };
+        order.extend(
+            input
+                .lineage
+                .iter()
+                .map(|column| Expr::Column(column.clone()).sort(true, false)),
+        );
+        let plan = if sorted_alike(&plan, &order) {
+            plan
+        } else {
+            LogicalPlanBuilder::from(plan).sort(order)?.build()?
+        };
         let plan = LogicalPlanBuilder::from(plan).window(functions)?.build()?;
         Ok(Prepared { plan, ..input })
     }
@@ -316,7 +433,10 @@ impl Preparation<'_> {
                 let Origin::Window { size_ms, .. } = self.origin(input, &args[1]) else {
                     return refuse(
                         &["baseline"],
-                        format!("baseline cannot tell how far apart its rows are: `{}` is no window bound", args[1]),
+                        format!(
+                            "baseline cannot tell how far apart its rows are: `{}` is no window bound",
+                            args[1]
+                        ),
                         "order by window_end of tumble(…), or give the step: baseline(x, ts, INTERVAL '10 minutes')",
                     );
                 };
@@ -335,6 +455,21 @@ impl Preparation<'_> {
         }
         Ok(Expr::WindowFunction(Box::new(function)))
     }
+}
+
+/// Refuses a time whose rows come when their window closes, which is later than the time says.
+fn held<T>(expr: &Expr) -> Result<T, Unprepared> {
+    let name = match expr {
+        Expr::Column(column) => column.name.clone(),
+        other => other.to_string(),
+    };
+    refuse(
+        &[&name, "OVER", "GROUP BY"],
+        format!(
+            "`{name}` is the time of rows that waited for a window to close, and orders nothing any more"
+        ),
+        "go on by the bounds of that window: window_end or window_time",
+    )
 }
 
 /// `__time` and the lineage, under their names.
@@ -366,7 +501,9 @@ fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared>
         Expr::WindowFunction(function) => {
             let name = function.fun.name().to_owned();
             let known = ["baseline", "first_seen", "lag", "row_number"];
-            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_)) || !known.contains(&name.as_str()) {
+            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_))
+                || !known.contains(&name.as_str())
+            {
                 return refuse(
                     &[&name],
                     format!("`{name}` OVER is not supported yet"),
@@ -380,9 +517,38 @@ fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared>
                     "write CASE WHEN … END as its argument",
                 );
             }
+            if name != "lag" && function.params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+                return refuse(
+                    &["IGNORE NULLS"],
+                    format!("`{name}` OVER takes no IGNORE NULLS"),
+                    "leave it out, or filter the nulls with WHERE",
+                );
+            }
+            if !function.params.order_by.is_empty()
+                && function.params.window_frame != WindowFrame::new(Some(false))
+            {
+                return refuse(
+                    &[
+                        "ROWS BETWEEN",
+                        "RANGE BETWEEN",
+                        "GROUPS BETWEEN",
+                        "ROWS",
+                        "RANGE",
+                        "GROUPS",
+                    ],
+                    format!(
+                        "`{name}` OVER takes no frame yet: it sees every row up to the current one"
+                    ),
+                    "leave ROWS or RANGE out",
+                );
+            }
             Ok((function, expr.schema_name().to_string()))
         }
-        other => refuse(&["OVER"], format!("`{other}` is no window function"), "write function(…) OVER (…)"),
+        other => refuse(
+            &["OVER"],
+            format!("`{other}` is no window function"),
+            "write function(…) OVER (…)",
+        ),
     }
 }
 
@@ -392,22 +558,46 @@ fn check_expression(expr: &Expr) -> Result<(), Unprepared> {
     // Walking an expression fails only where the visitor does, and this one never does.
     let _ = expr.apply(|expr| {
         let refusal = match expr {
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+            Expr::ScalarSubquery(_)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::SetComparison(_) => {
+                let near: &[&str] = match expr {
+                    Expr::Exists(_) => &["EXISTS"],
+                    Expr::InSubquery(_) => &["IN ( SELECT"],
+                    _ => &["( SELECT"],
+                };
                 Some(Refusal::new(
-                    &["( SELECT", "EXISTS", "IN ("],
+                    near,
                     "a subquery in an expression is not supported",
                     "select it in FROM, or write a view",
                 ))
             }
-            Expr::ScalarFunction(function) if volatile(function.name()) => Some(Refusal::new(
-                &[function.name()],
-                format!("`{}` would give another answer at every run", function.name()),
-                "use event_time, record_time or a column of the event",
+            Expr::Placeholder(placeholder) => Some(Refusal::new(
+                &[&placeholder.id],
+                format!("a rule has no parameters, and `{}` is one", placeholder.id),
+                "write the value itself",
             )),
+            Expr::ScalarFunction(function) if changing(&function.func) => {
+                let mut near: Vec<&str> = vec![function.name()];
+                near.extend(function.func.aliases().iter().map(String::as_str));
+                Some(Refusal::new(
+                    &near,
+                    format!(
+                        "`{}` would give another answer at every run",
+                        function.name()
+                    ),
+                    "use event_time, record_time or a column of the event",
+                ))
+            }
             _ => None,
         };
         refused = refused.take().or(refusal);
-        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if refused.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     });
     match refused {
         Some(refusal) => Err(Unprepared::Refused(refusal)),
@@ -415,9 +605,11 @@ fn check_expression(expr: &Expr) -> Result<(), Unprepared> {
     }
 }
 
-fn volatile(name: &str) -> bool {
-    ["now", "random", "uuid", "current_date", "current_time", "current_timestamp", "today", "version"]
-        .contains(&name)
+/// Whether a function's answer depends on more than its arguments: on the clock, on chance, or on the
+/// version of this program.
+fn changing(function: &ScalarUDF) -> bool {
+    function.signature().volatility != Volatility::Immutable
+        || ["current_date", "current_time", "now", "today", "version"].contains(&function.name())
 }
 
 /// The name under which the function of a window's end is registered.

@@ -25,7 +25,8 @@ use keyhawk_engine::program::{
 
 use crate::catalog::EVENTS;
 use crate::lineage::Unprepared;
-use crate::origin::{Origin, ViewOrigins, index_origin, integer, origin};
+use crate::meaning::meaning;
+use crate::origin::{Origin, ViewOrigins, integer, leader, origin};
 use crate::problem::Refusal;
 
 /// What a plan is lowered into.
@@ -44,14 +45,31 @@ pub(crate) struct Lowering<'a> {
 /// An Arrow schema whose columns may all be null: an expression that fails gives null.
 pub(crate) fn nullable(schema: &DFSchema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
-        Arc::new(Field::new(field.name(), field.data_type().clone(), true).with_metadata(field.metadata().clone()))
+        Arc::new(
+            Field::new(field.name(), field.data_type().clone(), true)
+                .with_metadata(field.metadata().clone()),
+        )
     });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The same columns, all of which may be null.
+pub(crate) fn all_nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, Unprepared> {
     let props = ExecutionProps::new();
-    Ok(create_physical_expr(expr, schema, &props, &Default::default())?)
+    Ok(create_physical_expr(
+        expr,
+        schema,
+        &props,
+        &Default::default(),
+    )?)
 }
 
 impl Lowering<'_> {
@@ -69,7 +87,13 @@ impl Lowering<'_> {
                 let node = match self.views.get(name) {
                     _ if name == EVENTS => self.builder.scan(),
                     Some(node) => *node,
-                    None => return Err(refused(&[name], format!("the view `{name}` did not load"), "mend it first")),
+                    None => {
+                        return Err(refused(
+                            &[name],
+                            format!("the view `{name}` did not load"),
+                            "mend it first",
+                        ));
+                    }
                 };
                 let input = Arc::clone(self.builder.schema(node));
                 if input.fields() == schema.fields() {
@@ -79,26 +103,54 @@ impl Lowering<'_> {
                 let columns: Vec<Expr> = schema
                     .fields()
                     .iter()
-                    .map(|field| Expr::Column(datafusion::common::Column::new_unqualified(field.name())))
+                    .map(|field| {
+                        Expr::Column(datafusion::common::Column::new_unqualified(field.name()))
+                    })
                     .collect();
-                let expressions =
-                    columns.iter().map(|column| physical(column, &from)).collect::<Result<Vec<_>, _>>()?;
-                let meaning = format!("project {}", text(&columns));
-                Ok(self.builder.add(NodeKind::Project { expressions }, vec![node], schema, &meaning, false))
+                let expressions = columns
+                    .iter()
+                    .map(|column| physical(column, &from))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let meaning = format!("project {}", meaning(&columns, &from)?);
+                Ok(self.builder.add(
+                    NodeKind::Project { expressions },
+                    vec![node],
+                    schema,
+                    &meaning,
+                    false,
+                ))
             }
             LogicalPlan::Projection(projection) => {
                 let input = self.lower(&projection.input)?;
                 let from = projection.input.schema();
-                let expressions =
-                    projection.expr.iter().map(|expr| physical(expr, from)).collect::<Result<Vec<_>, _>>()?;
-                let meaning = format!("project {}", text(&projection.expr));
-                Ok(self.builder.add(NodeKind::Project { expressions }, vec![input], schema, &meaning, false))
+                let expressions = projection
+                    .expr
+                    .iter()
+                    .map(|expr| physical(expr, from))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let meaning = format!("project {}", meaning(&projection.expr, from)?);
+                Ok(self.builder.add(
+                    NodeKind::Project { expressions },
+                    vec![input],
+                    schema,
+                    &meaning,
+                    false,
+                ))
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.lower(&filter.input)?;
                 let predicate = physical(&filter.predicate, filter.input.schema())?;
-                let meaning = format!("filter {}", filter.predicate);
-                Ok(self.builder.add(NodeKind::Filter { predicate }, vec![input], schema, &meaning, false))
+                let meaning = format!(
+                    "filter {}",
+                    meaning([&filter.predicate], filter.input.schema())?
+                );
+                Ok(self.builder.add(
+                    NodeKind::Filter { predicate },
+                    vec![input],
+                    schema,
+                    &meaning,
+                    false,
+                ))
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, schema),
             LogicalPlan::Sort(sort) => self.order(sort, schema),
@@ -111,7 +163,11 @@ impl Lowering<'_> {
         }
     }
 
-    fn aggregate(&mut self, aggregate: &Aggregate, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+    fn aggregate(
+        &mut self,
+        aggregate: &Aggregate,
+        schema: SchemaRef,
+    ) -> Result<NodeId, Unprepared> {
         let input = self.lower(&aggregate.input)?;
         let from = aggregate.input.schema();
         let mut window: Option<(i64, i64, Arc<dyn PhysicalExpr>, WindowPart)> = None;
@@ -120,9 +176,17 @@ impl Lowering<'_> {
         let mut key_origins = Vec::new();
         for group in &aggregate.group_expr {
             match self.origin(&aggregate.input, group) {
-                Origin::Window { part, size_ms, complete_ms } => {
+                Origin::Window {
+                    part,
+                    size_ms,
+                    complete_ms,
+                    ..
+                } => {
                     // Any moment of the window tells which it is: its start or last millisecond do.
-                    let better = !matches!(window, Some((_, _, _, WindowPart::Start | WindowPart::Time)));
+                    let better = !matches!(
+                        window,
+                        Some((_, _, _, WindowPart::Start | WindowPart::Time))
+                    );
                     if better {
                         window = Some((size_ms, complete_ms, physical(group, from)?, part));
                     }
@@ -137,12 +201,22 @@ impl Lowering<'_> {
             }
         }
         let Some((size_ms, complete_ms, mut time, part)) = window else {
-            return Err(refused(&["GROUP BY"], "an aggregate without a window", "read FROM tumble(…)"));
+            return Err(refused(
+                &["GROUP BY"],
+                "an aggregate without a window",
+                "read FROM tumble(…)",
+            ));
         };
         if part == WindowPart::End {
             // The end itself lies in the next window: step back into this one.
             let end = aggregate.group_expr.iter().find(|group| {
-                matches!(self.origin(&aggregate.input, group), Origin::Window { part: WindowPart::End, .. })
+                matches!(
+                    self.origin(&aggregate.input, group),
+                    Origin::Window {
+                        part: WindowPart::End,
+                        ..
+                    }
+                )
             });
             if let Some(end) = end {
                 let step = ScalarValue::new_interval_mdn(0, 0, 1_000_000);
@@ -153,7 +227,10 @@ impl Lowering<'_> {
         let keyed = key_origins.contains(&Origin::TopicKey);
         let by = match key_origins.as_slice() {
             [Origin::TopicKey] => KeyBy::Topic,
-            [] => KeyBy::Columns(vec![physical(&Expr::Literal(ScalarValue::Boolean(Some(true)), None), from)?]),
+            [] => KeyBy::Columns(vec![physical(
+                &Expr::Literal(ScalarValue::Boolean(Some(true)), None),
+                from,
+            )?]),
             _ => KeyBy::Columns(keys),
         };
         if !keyed {
@@ -164,21 +241,36 @@ impl Lowering<'_> {
             aggregates.push(self.aggregate_function(expr, from)?);
         }
         let meaning = format!(
-            "tumble {size_ms} ms by {} compute {}",
-            text(&aggregate.group_expr),
-            text(&aggregate.aggr_expr)
+            "tumble {size_ms} ms complete {complete_ms} ms by {} compute {}",
+            meaning(&aggregate.group_expr, from)?,
+            meaning(&aggregate.aggr_expr, from)?
         );
-        let kind = NodeKind::Tumble { time, size_ms, complete_ms, keys: by, groups, aggregates };
+        let kind = NodeKind::Tumble {
+            time,
+            size_ms,
+            complete_ms,
+            keys: by,
+            groups,
+            aggregates,
+        };
         Ok(self.builder.add(kind, vec![input], schema, &meaning, keyed))
     }
 
-    fn aggregate_function(&self, expr: &Expr, from: &DFSchema) -> Result<AggregateNode, Unprepared> {
+    fn aggregate_function(
+        &self,
+        expr: &Expr,
+        from: &DFSchema,
+    ) -> Result<AggregateNode, Unprepared> {
         let expr = match expr {
             Expr::Alias(alias) => &alias.expr,
             other => other,
         };
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
-            return Err(refused(&["GROUP BY"], format!("`{expr}` is no aggregate"), "write count, sum, min or max"));
+            return Err(refused(
+                &["GROUP BY"],
+                format!("`{expr}` is no aggregate"),
+                "write count, sum, min or max",
+            ));
         };
         let name = func.name();
         let kind = match (name, params.distinct) {
@@ -188,19 +280,44 @@ impl Lowering<'_> {
             ("min", _) => AggregateKind::Min,
             ("max", _) => AggregateKind::Max,
             _ => {
-                let distinct = if params.distinct { "(DISTINCT …)" } else { "" };
+                let distinct = if params.distinct {
+                    "(DISTINCT …)"
+                } else {
+                    ""
+                };
                 let help = match name {
                     "avg" => "write sum(x) / count(x)",
-                    _ => "aggregates are count, count(DISTINCT), sum, min and max, each with FILTER",
+                    _ => {
+                        "aggregates are count, count(DISTINCT), sum, min and max, each with FILTER"
+                    }
                 };
-                return Err(refused(&[name], format!("`{name}{distinct}` is not computed incrementally yet"), help));
+                return Err(refused(
+                    &[name],
+                    format!("`{name}{distinct}` is not computed incrementally yet"),
+                    help,
+                ));
             }
         };
+        if params.null_treatment.is_some() {
+            return Err(refused(
+                &["IGNORE NULLS", "RESPECT NULLS", name],
+                format!("`{name}` takes no IGNORE NULLS"),
+                "leave it out: aggregates pass over nulls anyway",
+            ));
+        }
         if !params.order_by.is_empty() {
-            return Err(refused(&[name], format!("`{name}` with ORDER BY is not supported yet"), "leave it out"));
+            return Err(refused(
+                &[name],
+                format!("`{name}` with ORDER BY is not supported yet"),
+                "leave it out",
+            ));
         }
         let [argument] = params.args.as_slice() else {
-            return Err(refused(&[name], format!("`{name}` of several arguments is not supported"), "write one"));
+            return Err(refused(
+                &[name],
+                format!("`{name}` of several arguments is not supported"),
+                "write one",
+            ));
         };
         let argument = physical(argument, from)?;
         let data_type = argument.data_type(from.as_arrow())?;
@@ -215,7 +332,11 @@ impl Lowering<'_> {
             Some(filter) => Some(physical(filter, from)?),
             None => None,
         };
-        Ok(AggregateNode { kind, argument, filter })
+        Ok(AggregateNode {
+            kind,
+            argument,
+            filter,
+        })
     }
 
     fn order(&mut self, sort: &Sort, schema: SchemaRef) -> Result<NodeId, Unprepared> {
@@ -228,13 +349,20 @@ impl Lowering<'_> {
         let columns: Vec<Option<usize>> = columns.collect();
         // The keys come first, then the time, then the lineage. Only the order within a key matters:
         // the keys themselves need not be sorted by.
-        let time = columns.iter().position(|column| {
-            column.is_some_and(|i| index_origin(&sort.input, i, self.origins, self.key).complete_ms().is_some())
-        });
-        let Some((position, time)) = time.and_then(|position| columns[position].map(|time| (position, time))) else {
-            return Err(refused(&["OVER"], "OVER is ordered by an expression", "name the time in a view first"));
+        let origins: Vec<Origin> = sort
+            .expr
+            .iter()
+            .map(|expr| self.origin(&sort.input, &expr.expr))
+            .collect();
+        let Some((position, time)) = leader(&origins).and_then(|at| Some((at, columns[at]?)))
+        else {
+            return Err(refused(
+                &["OVER"],
+                "OVER is ordered by an expression",
+                "name the time in a view first",
+            ));
         };
-        let complete_ms = index_origin(&sort.input, time, self.origins, self.key).complete_ms().unwrap_or_default();
+        let complete_ms = origins[position].complete_ms().unwrap_or_default();
         let keys = &columns[..position];
         let mut ties: Vec<usize> = Vec::new();
         for tie in columns[position + 1..].iter().flatten() {
@@ -242,8 +370,18 @@ impl Lowering<'_> {
                 ties.push(*tie);
             }
         }
-        let meaning = format!("order by {} then {ties:?}", schema.field(time).name());
-        Ok(self.builder.add(NodeKind::Order { time, complete_ms, ties }, vec![input], schema, &meaning, false))
+        let meaning = format!("order by #{time} complete {complete_ms} ms, ties by {ties:?}");
+        Ok(self.builder.add(
+            NodeKind::Order {
+                time,
+                complete_ms,
+                ties,
+            },
+            vec![input],
+            schema,
+            &meaning,
+            false,
+        ))
     }
 
     fn window(&mut self, window: &Window, schema: SchemaRef) -> Result<NodeId, Unprepared> {
@@ -254,16 +392,25 @@ impl Lowering<'_> {
         let mut keyed = false;
         for expr in &window.window_expr {
             let Expr::WindowFunction(function) = expr.clone().unalias_nested().data else {
-                return Err(refused(&["OVER"], format!("`{expr}` is no window function"), "write f(…) OVER (…)"));
+                return Err(refused(
+                    &["OVER"],
+                    format!("`{expr}` is no window function"),
+                    "write f(…) OVER (…)",
+                ));
             };
             let partition_by = &function.params.partition_by;
-            let origins: Vec<Origin> =
-                partition_by.iter().map(|key| self.origin(&window.input, key)).collect();
+            let origins: Vec<Origin> = partition_by
+                .iter()
+                .map(|key| self.origin(&window.input, key))
+                .collect();
             keyed = origins.contains(&Origin::TopicKey);
             by = match origins.as_slice() {
                 [Origin::TopicKey] => KeyBy::Topic,
                 _ => KeyBy::Columns(
-                    partition_by.iter().map(|key| physical(key, from)).collect::<Result<_, _>>()?,
+                    partition_by
+                        .iter()
+                        .map(|key| physical(key, from))
+                        .collect::<Result<_, _>>()?,
                 ),
             };
             functions.push(over_function(&function, from)?);
@@ -271,17 +418,52 @@ impl Lowering<'_> {
         if !keyed {
             self.unkeyed.push(unkeyed("PARTITION BY", self.key));
         }
-        let meaning = format!("over {}", text(&window.window_expr));
-        Ok(self.builder.add(NodeKind::Over { keys: by, functions }, vec![input], schema, &meaning, keyed))
+        let versions = window
+            .window_expr
+            .iter()
+            .map(|expr| version(&expr.clone().unalias_nested().data).to_string());
+        let versions = versions.collect::<Vec<_>>().join(", ");
+        let meaning = format!(
+            "over {} (versions {versions})",
+            meaning(&window.window_expr, from)?
+        );
+        Ok(self.builder.add(
+            NodeKind::Over {
+                keys: by,
+                functions,
+            },
+            vec![input],
+            schema,
+            &meaning,
+            keyed,
+        ))
     }
+}
+
+/// The version of a window function's values and state. Those of `lag` and `row_number` are named here,
+/// since they are DataFusion's own in batch and stand in no list of ours.
+fn version(expr: &Expr) -> u32 {
+    let Expr::WindowFunction(function) = expr else {
+        return 0;
+    };
+    let known = keyhawk_functions::window_functions();
+    known
+        .iter()
+        .find(|known| known.name == function.fun.name())
+        .map_or(1, |known| known.version)
 }
 
 fn over_function(function: &WindowFunction, from: &DFSchema) -> Result<OverFunction, Unprepared> {
     let name = function.fun.name().to_owned();
     let args = &function.params.args;
-    let mut arguments = args.iter().map(|arg| physical(arg, from)).collect::<Result<Vec<_>, _>>()?;
-    let types =
-        arguments.iter().map(|arg| Ok(arg.data_type(from.as_arrow())?)).collect::<Result<Vec<_>, Unprepared>>()?;
+    let mut arguments = args
+        .iter()
+        .map(|arg| physical(arg, from))
+        .collect::<Result<Vec<_>, _>>()?;
+    let types = arguments
+        .iter()
+        .map(|arg| Ok(arg.data_type(from.as_arrow())?))
+        .collect::<Result<Vec<_>, Unprepared>>()?;
     let literals: Vec<Option<ScalarValue>> = args
         .iter()
         .map(|arg| match arg {
@@ -296,23 +478,46 @@ fn over_function(function: &WindowFunction, from: &DFSchema) -> Result<OverFunct
             let offset = match args.get(1) {
                 None => 1,
                 Some(offset) => integer(offset).ok_or_else(|| {
-                    refused(&["lag"], "lag's offset is not a whole number", "write lag(x, 1)")
+                    refused(
+                        &["lag"],
+                        "lag's offset is not a whole number",
+                        "write lag(x, 1)",
+                    )
                 })?,
             };
+            if matches!(literals.get(2), Some(None)) {
+                return Err(refused(
+                    &["lag"],
+                    "lag's default is computed from the row",
+                    "write a literal, or coalesce(lag(x) OVER (…), y) around it",
+                ));
+            }
             let default = literals.get(2).cloned().flatten();
             let value = types.first().cloned().unwrap_or(DataType::Null);
             arguments.truncate(1);
-            let make = move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
-            make().map_err(|error| refused(&["lag"], error.to_string(), "look back by one row or more"))?;
+            let make =
+                move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
+            make().map_err(|error| {
+                refused(
+                    &["lag"],
+                    error.to_string(),
+                    "look back by one row or more, and give a default of the type of the value",
+                )
+            })?;
             Arc::new(make)
         }
         _ => {
             let known = keyhawk_functions::window_functions();
             let Some(known) = known.into_iter().find(|known| known.name == name) else {
-                return Err(refused(&[&name], format!("`{name}` OVER is not supported yet"), "use one of ours"));
+                return Err(refused(
+                    &[&name],
+                    format!("`{name}` OVER is not supported yet"),
+                    "use one of ours",
+                ));
             };
             let make = move || known.fold(&types, &literals);
-            make().map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
+            make()
+                .map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
             Arc::new(make)
         }
     };
@@ -323,7 +528,9 @@ fn over_function(function: &WindowFunction, from: &DFSchema) -> Result<OverFunct
 fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
     match kind {
         AggregateKind::Count => true,
-        AggregateKind::CountDistinct => !matches!(data_type, DataType::Map(..) | DataType::Union(..)),
+        AggregateKind::CountDistinct => {
+            !matches!(data_type, DataType::Map(..) | DataType::Union(..))
+        }
         AggregateKind::Sum => matches!(
             data_type,
             DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(..)
@@ -344,15 +551,13 @@ fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
 fn unkeyed(clause: &str, key: &str) -> Refusal {
     Refusal::new(
         &[clause],
-        format!("{clause} without `{key}`: the topic is keyed by it, so that no partition sees all rows of such a group"),
+        format!(
+            "{clause} without `{key}`: the topic is keyed by it, so that no partition sees all rows of such a group"
+        ),
         format!("add {key} to {clause}, or run the rule over files with `keyhawk replay`"),
     )
 }
 
 fn refused(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Unprepared {
     Unprepared::Refused(Refusal::new(near, message, help))
-}
-
-fn text(expressions: &[Expr]) -> String {
-    expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,7 @@
 //!    = help: write sum(latency_us) / count(latency_us)
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -27,7 +28,10 @@ pub struct SourceFile {
 impl SourceFile {
     /// The rule's or view's name: the file's, without its ending.
     pub fn name(&self) -> &str {
-        Path::new(&self.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or(&self.path)
+        Path::new(&self.path)
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or(&self.path)
     }
 }
 
@@ -98,7 +102,12 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(file: &SourceFile, place: Place, message: impl Into<String>) -> Problem {
-        let source_line = file.text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default().to_owned();
+        let source_line = file
+            .text
+            .lines()
+            .nth(place.line.saturating_sub(1))
+            .unwrap_or_default()
+            .to_owned();
         Problem {
             level: Level::Error,
             path: file.path.clone(),
@@ -117,7 +126,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { line, column, length } = self.place;
+        let Place {
+            line,
+            column,
+            length,
+        } = self.place;
         let level = match self.level {
             Level::Error => "error",
             Level::Warning => "warning",
@@ -152,7 +165,11 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Refusal {
+    pub(crate) fn new(
+        near: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Refusal {
         Refusal {
             message: message.into(),
             help: help.into(),
@@ -168,9 +185,7 @@ impl Refusal {
 
 /// The place of the first of `near` that stands in the file's SQL, else of the SQL's first word.
 pub(crate) fn find(file: &SourceFile, near: &[String]) -> Place {
-    let tokens = Tokenizer::new(&GenericDialect {}, &file.text).tokenize_with_location().unwrap_or_default();
-    let words: Vec<&TokenWithSpan> =
-        tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    let words = tokens(file);
     let is = |token: &Token, word: &str| match token {
         Token::Word(found) => found.value.eq_ignore_ascii_case(word),
         other => other.to_string() == word,
@@ -179,21 +194,72 @@ pub(crate) fn find(file: &SourceFile, near: &[String]) -> Place {
         let parts: Vec<&str> = phrase.split_whitespace().collect();
         words.windows(parts.len().max(1)).find_map(|window| {
             let same = window.len() == parts.len()
-                && window.iter().zip(&parts).all(|(token, part)| is(&token.token, part));
+                && window
+                    .iter()
+                    .zip(&parts)
+                    .all(|(token, part)| is(&token.token, part));
             let (first, last) = (window.first()?, window.last()?);
             same.then(|| Place::of_span(Span::new(first.span.start, last.span.end)))?
         })
     });
     phrase
         .or_else(|| words.first().and_then(|first| Place::of_span(first.span)))
-        .unwrap_or(Place { line: 1, column: 1, length: 1 })
+        .unwrap_or(Place {
+            line: 1,
+            column: 1,
+            length: 1,
+        })
+}
+
+/// The token that begins at a place, or else the last one: where a parser gave up at the end.
+pub(crate) fn token_at(file: &SourceFile, line: usize, column: usize) -> Place {
+    let begins = |token: &&TokenWithSpan| {
+        token.span.start.line as usize == line && token.span.start.column as usize == column
+    };
+    let tokens = tokens(file);
+    let token = tokens
+        .iter()
+        .find(begins)
+        .or_else(|| tokens.last().filter(|_| line == 0));
+    token
+        .and_then(|token| Place::of_span(token.span))
+        .unwrap_or(Place {
+            line,
+            column,
+            length: 1,
+        })
+}
+
+/// The words of a file's SQL, in lower case.
+pub(crate) fn words(file: &SourceFile) -> BTreeSet<String> {
+    let word = |token: TokenWithSpan| match token.token {
+        Token::Word(word) => Some(word.value.to_lowercase()),
+        _ => None,
+    };
+    tokens(file).into_iter().filter_map(word).collect()
+}
+
+/// The tokens of a file's SQL, without comments; none where it cannot be cut into tokens.
+fn tokens(file: &SourceFile) -> Vec<TokenWithSpan> {
+    let tokens = Tokenizer::new(&GenericDialect {}, &file.text)
+        .tokenize_with_location()
+        .unwrap_or_default();
+    tokens
+        .into_iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF))
+        .collect()
 }
 
 /// The name among `known` that is most like `name`, if any is like it at all.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

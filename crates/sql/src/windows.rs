@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ScalarUDF, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, ScalarUDF, lit};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor,
 };
 use keyhawk_functions::{WINDOW_END, WINDOW_START, WINDOW_TIME};
 
@@ -27,9 +28,17 @@ impl RelationPlanner for WindowTables {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         if matches!(relation, TableFactor::MatchRecognize { .. }) {
-            return plan_err!("MATCH_RECOGNIZE is not supported; write the sequence with lag(…) OVER (…)");
+            return plan_err!(
+                "`MATCH_RECOGNIZE` is not supported; write the sequence with lag(…) OVER (…)"
+            );
         }
-        let TableFactor::Table { name, alias, args: Some(arguments), .. } = &relation else {
+        let TableFactor::Table {
+            name,
+            alias,
+            args: Some(arguments),
+            ..
+        } = &relation
+        else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let function = name.to_string().to_lowercase();
@@ -49,7 +58,9 @@ impl RelationPlanner for WindowTables {
             })
             .collect();
         let [table, time, size] = arguments.as_slice() else {
-            return plan_err!("tumble takes a table, its time column and a size: tumble(events, event_time, INTERVAL '10 minutes')");
+            return plan_err!(
+                "`tumble` takes a table, its time column and a size; write tumble(events, event_time, INTERVAL '10 minutes')"
+            );
         };
         let input = context.plan(TableFactor::Table {
             name: table_name(table)?,
@@ -64,21 +75,39 @@ impl RelationPlanner for WindowTables {
             index_hints: vec![],
         })?;
         let time = context.sql_to_expr((*time).clone(), input.schema())?;
+        let kind = time.get_type(input.schema())?;
+        if !matches!(kind, DataType::Timestamp(..)) {
+            return plan_err!("`tumble` takes a time, and `{time}` is {kind}; write event_time");
+        }
         let size = context.sql_to_expr((*size).clone(), input.schema())?;
         let size_ms = size_ms(&size)?;
-        let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-        for (function, column) in
-            [(WINDOW_START, "window_start"), (WINDOW_END, "window_end"), (WINDOW_TIME, "window_time")]
-        {
+        let mut columns: Vec<Expr> = input
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        for (function, column) in [
+            (WINDOW_START, "window_start"),
+            (WINDOW_END, "window_end"),
+            (WINDOW_TIME, "window_time"),
+        ] {
             if input.schema().has_column_with_unqualified_name(column) {
                 // A window of windows: the inner bounds give way to the outer ones.
                 columns.retain(|expr| !matches!(expr, Expr::Column(c) if c.name == column));
             }
             let function = window_function(context, function)?;
-            columns.push(function.call(vec![time.clone(), lit(size_ms)]).alias(column));
+            columns.push(
+                function
+                    .call(vec![time.clone(), lit(size_ms)])
+                    .alias(column),
+            );
         }
         let plan = LogicalPlanBuilder::from(input).project(columns)?.build()?;
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation { plan, alias: alias.clone() })))
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation {
+            plan,
+            alias: alias.clone(),
+        })))
     }
 }
 
@@ -92,31 +121,36 @@ fn window_function(context: &dyn RelationPlannerContext, name: &str) -> Result<A
 fn table_name(expr: &SqlExpr) -> Result<ObjectName> {
     match expr {
         SqlExpr::Identifier(ident) => Ok(ObjectName::from(vec![ident.clone()])),
-        SqlExpr::CompoundIdentifier(idents) => Ok(ObjectName::from(idents.iter().cloned().collect::<Vec<Ident>>())),
-        other => plan_err!("the first argument of tumble is the name of a table, view or CTE, not `{other}`"),
+        SqlExpr::CompoundIdentifier(idents) => Ok(ObjectName::from(idents.clone())),
+        other => plan_err!(
+            "`tumble` takes the name of a table, view or CTE, not `{other}`; write the query as a view, or WITH name AS (…)"
+        ),
     }
 }
 
 /// The size of a window in milliseconds.
 fn size_ms(size: &Expr) -> Result<i64> {
-    const KIND: &str = "a window's size is an interval such as INTERVAL '10 minutes'";
+    const KIND: &str = "the size of a `tumble` window is an interval of time";
+    const WRITE: &str = "write INTERVAL '10 minutes'";
     let ms = match size {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) if value.months != 0 => {
-            return plan_err!("a window's size cannot be months, whose lengths differ; write days");
+            return plan_err!(
+                "the size of a `tumble` window cannot be months or years, whose lengths differ; write days"
+            );
         }
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => {
             if value.nanoseconds % 1_000_000 != 0 {
-                return plan_err!("{KIND}; it is a whole number of milliseconds");
+                return plan_err!("{KIND}, a whole number of milliseconds; {WRITE}");
             }
             i64::from(value.days) * 86_400_000 + value.nanoseconds / 1_000_000
         }
         Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => {
             i64::from(value.days) * 86_400_000 + i64::from(value.milliseconds)
         }
-        _ => return plan_err!("{KIND}"),
+        _ => return plan_err!("{KIND}; {WRITE}"),
     };
     if ms <= 0 {
-        return plan_err!("{KIND}; it is longer than nothing");
+        return plan_err!("{KIND}, longer than none; {WRITE}");
     }
     Ok(ms)
 }

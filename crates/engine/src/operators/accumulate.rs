@@ -1,12 +1,14 @@
 //! Aggregate columns: one `Vec` a field, index = slot of a group. One such column serves all groups
 //! of a window, and is dropped with it.
 
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray, StringViewArray,
+    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array,
+    PrimitiveArray, StringViewArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
@@ -32,7 +34,10 @@ pub(crate) struct Argument {
 
 impl Argument {
     pub(crate) fn new(values: ArrayRef, filter: Option<&BooleanArray>) -> Self {
-        let nulls = values.logical_nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::into_inner);
+        let nulls = values
+            .logical_nulls()
+            .filter(|nulls| nulls.null_count() > 0)
+            .map(NullBuffer::into_inner);
         let filter = filter.map(|mask| match mask.nulls() {
             Some(nulls) => mask.values() & nulls.inner(),
             None => mask.values().clone(),
@@ -46,7 +51,9 @@ impl Argument {
 
     fn for_each(&self, rows: Range<usize>, slots: &[u32], mut f: impl FnMut(usize, usize)) {
         match &self.counted {
-            None => rows.zip(slots).for_each(|(row, &slot)| f(row, slot as usize)),
+            None => rows
+                .zip(slots)
+                .for_each(|(row, &slot)| f(row, slot as usize)),
             Some(counted) => rows.zip(slots).for_each(|(row, &slot)| {
                 if counted.value(row) {
                     f(row, slot as usize);
@@ -64,9 +71,9 @@ pub(crate) trait AccumulatorColumn: Send {
     fn update(&mut self, argument: &Argument, rows: Range<usize>, slots: &[u32]) -> Result<()>;
     /// The results, a row a group.
     fn finish(&self) -> Result<ArrayRef>;
-    /// Appends the state of one group.
-    fn save(&self, slot: usize, out: &mut Vec<u8>);
-    /// Takes the state of one group from the front of `bytes`.
+    /// Appends the state of each of the groups `slots` to its bytes in `out`.
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]);
+    /// Takes the state of one group from the front of `bytes`, in the place of what it had.
     fn load(&mut self, slot: usize, bytes: &mut &[u8]) -> Result<()>;
     /// Bytes held.
     fn memory(&self) -> usize;
@@ -89,7 +96,9 @@ pub(crate) fn accumulator(
             DataType::Int64 => Box::new(Sum::<Int64Type>::new(result, i64::wrapping_add)),
             DataType::UInt64 => Box::new(Sum::<UInt64Type>::new(result, u64::wrapping_add)),
             DataType::Float64 => Box::new(Sum::<Float64Type>::new(result, |a, b| a + b)),
-            DataType::Decimal128(..) => Box::new(Sum::<Decimal128Type>::new(result, i128::wrapping_add)),
+            DataType::Decimal128(..) => {
+                Box::new(Sum::<Decimal128Type>::new(result, i128::wrapping_add))
+            }
             _ => return Err(unsupported()),
         },
         AggregateKind::Min | AggregateKind::Max => {
@@ -103,12 +112,18 @@ pub(crate) fn accumulator(
                 DataType::UInt16 => Box::new(Extreme::<UInt16Type>::new(result, max)),
                 DataType::UInt32 => Box::new(Extreme::<UInt32Type>::new(result, max)),
                 DataType::UInt64 => Box::new(Extreme::<UInt64Type>::new(result, max)),
-                DataType::Float64 => Box::new(Extreme::<Float64Type>::new(result, max)),
+                DataType::Float64 => {
+                    let worst = if max { f64::MIN } else { f64::MAX };
+                    Box::new(Extreme::<Float64Type>::new(result, max).starting_from(worst))
+                }
                 DataType::Decimal128(..) => Box::new(Extreme::<Decimal128Type>::new(result, max)),
                 DataType::Timestamp(TimeUnit::Millisecond, _) => {
                     Box::new(Extreme::<TimestampMillisecondType>::new(result, max))
                 }
-                DataType::Utf8View => Box::new(ExtremeText { max, values: Vec::new() }),
+                DataType::Utf8View => Box::new(ExtremeText {
+                    max,
+                    values: Vec::new(),
+                }),
                 _ => return Err(unsupported()),
             }
         }
@@ -150,8 +165,10 @@ impl AccumulatorColumn for Count {
         Ok(Arc::new(Int64Array::from(self.counts.clone())))
     }
 
-    fn save(&self, slot: usize, out: &mut Vec<u8>) {
-        out.extend(self.counts[slot].to_le_bytes());
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]) {
+        for (&slot, out) in slots.iter().zip(out) {
+            out.extend(self.counts[slot].to_le_bytes());
+        }
     }
 
     fn load(&mut self, slot: usize, bytes: &mut &[u8]) -> Result<()> {
@@ -183,7 +200,10 @@ impl CountDistinct {
             converter,
             seen: HashSet::default(),
             counts: Vec::new(),
-            hashers: [FixedState::with_seed(0x6b65_7968), FixedState::with_seed(0x6177_6b21)],
+            hashers: [
+                FixedState::with_seed(0x6b65_7968),
+                FixedState::with_seed(0x6177_6b21),
+            ],
         })
     }
 
@@ -211,8 +231,12 @@ impl AccumulatorColumn for CountDistinct {
                 let hash = self.hash(text.value(row).as_bytes());
                 self.insert(slot, hash);
             });
-        } else if let (None, Some(integers)) = (&self.converter, values.as_primitive_opt::<Int64Type>()) {
-            argument.for_each(rows, slots, |row, slot| self.insert(slot, integers.value(row) as u128));
+        } else if let (None, Some(integers)) =
+            (&self.converter, values.as_primitive_opt::<Int64Type>())
+        {
+            argument.for_each(rows, slots, |row, slot| {
+                self.insert(slot, integers.value(row) as u128)
+            });
         } else if let Some(converter) = &self.converter {
             let converted = converter.convert_columns(&[values]).within(OPERATOR)?;
             argument.for_each(rows, slots, |row, slot| {
@@ -227,15 +251,31 @@ impl AccumulatorColumn for CountDistinct {
         Ok(Arc::new(Int64Array::from(self.counts.clone())))
     }
 
-    fn save(&self, slot: usize, out: &mut Vec<u8>) {
-        let mut hashes: Vec<u128> =
-            self.seen.iter().filter(|(of, _)| *of as usize == slot).map(|(_, hash)| *hash).collect();
-        hashes.sort_unstable();
-        out.extend((hashes.len() as u64).to_le_bytes());
-        hashes.iter().for_each(|hash| out.extend(hash.to_le_bytes()));
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]) {
+        let mut hashes: Vec<Option<Vec<u128>>> = vec![None; self.counts.len()];
+        slots
+            .iter()
+            .for_each(|&slot| hashes[slot] = Some(Vec::new()));
+        for (slot, hash) in &self.seen {
+            if let Some(hashes) = &mut hashes[*slot as usize] {
+                hashes.push(*hash);
+            }
+        }
+        for (&slot, out) in slots.iter().zip(out) {
+            let hashes = hashes[slot].get_or_insert_default();
+            hashes.sort_unstable();
+            out.extend((hashes.len() as u64).to_le_bytes());
+            hashes
+                .iter()
+                .for_each(|hash| out.extend(hash.to_le_bytes()));
+        }
     }
 
     fn load(&mut self, slot: usize, bytes: &mut &[u8]) -> Result<()> {
+        if self.counts[slot] > 0 {
+            self.seen.retain(|(of, _)| *of as usize != slot);
+            self.counts[slot] = 0;
+        }
         for _ in 0..u64::from_le_bytes(take_array(bytes)?) {
             let hash = u128::from_le_bytes(take_array(bytes)?);
             self.insert(slot, hash);
@@ -258,7 +298,12 @@ struct Sum<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Sum<T> {
     fn new(result: &DataType, add: fn(T::Native, T::Native) -> T::Native) -> Self {
-        Sum { result: result.clone(), sums: Vec::new(), seen: Vec::new(), add }
+        Sum {
+            result: result.clone(),
+            sums: Vec::new(),
+            seen: Vec::new(),
+            add,
+        }
     }
 }
 
@@ -284,9 +329,11 @@ where
         primitive_column::<T>(&self.sums, &self.seen, &self.result)
     }
 
-    fn save(&self, slot: usize, out: &mut Vec<u8>) {
-        out.push(u8::from(self.seen[slot]));
-        self.sums[slot].write(out);
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]) {
+        for (&slot, out) in slots.iter().zip(out) {
+            out.push(u8::from(self.seen[slot]));
+            self.sums[slot].write(out);
+        }
     }
 
     fn load(&mut self, slot: usize, bytes: &mut &[u8]) -> Result<()> {
@@ -300,18 +347,35 @@ where
     }
 }
 
-/// The least or greatest value; for floats by IEEE 754's total order of comparisons, NaN greatest,
-/// as Arrow's kernels have it.
+/// The least or greatest value. It is compared as DataFusion's accumulator does, so that a float that
+/// is NaN or infinite gives the same: a value replaces the current one if it is better or if the two
+/// cannot be compared, and the first current one is the type's worst finite value.
 struct Extreme<T: ArrowPrimitiveType> {
     result: DataType,
     max: bool,
+    worst: T::Native,
     values: Vec<T::Native>,
     seen: Vec<bool>,
 }
 
 impl<T: ArrowPrimitiveType> Extreme<T> {
     fn new(result: &DataType, max: bool) -> Self {
-        Extreme { result: result.clone(), max, values: Vec::new(), seen: Vec::new() }
+        let worst = if max {
+            T::Native::MIN_TOTAL_ORDER
+        } else {
+            T::Native::MAX_TOTAL_ORDER
+        };
+        Extreme {
+            result: result.clone(),
+            max,
+            worst,
+            values: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn starting_from(self, worst: T::Native) -> Self {
+        Extreme { worst, ..self }
     }
 }
 
@@ -320,22 +384,25 @@ where
     T::Native: LittleEndian,
 {
     fn resize(&mut self, groups: usize) {
-        self.values.resize(groups, T::Native::default());
+        self.values.resize(groups, self.worst);
         self.seen.resize(groups, false);
     }
 
     fn update(&mut self, argument: &Argument, rows: Range<usize>, slots: &[u32]) -> Result<()> {
-        use arrow::array::ArrowNativeTypeOp;
         let values = argument.values.as_primitive::<T>();
         let max = self.max;
         argument.for_each(rows, slots, |row, slot| {
             let value = values.value(row);
-            let current = self.values[slot];
-            let better = if max { value.is_gt(current) } else { value.is_lt(current) };
-            if !self.seen[slot] || better {
+            let better = match value.partial_cmp(&self.values[slot]) {
+                Some(Ordering::Greater) => max,
+                Some(Ordering::Less) => !max,
+                Some(Ordering::Equal) => false,
+                None => true,
+            };
+            if better {
                 self.values[slot] = value;
-                self.seen[slot] = true;
             }
+            self.seen[slot] = true;
         });
         Ok(())
     }
@@ -344,9 +411,11 @@ where
         primitive_column::<T>(&self.values, &self.seen, &self.result)
     }
 
-    fn save(&self, slot: usize, out: &mut Vec<u8>) {
-        out.push(u8::from(self.seen[slot]));
-        self.values[slot].write(out);
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]) {
+        for (&slot, out) in slots.iter().zip(out) {
+            out.push(u8::from(self.seen[slot]));
+            self.values[slot].write(out);
+        }
     }
 
     fn load(&mut self, slot: usize, bytes: &mut &[u8]) -> Result<()> {
@@ -402,15 +471,22 @@ impl AccumulatorColumn for ExtremeText {
     }
 
     fn finish(&self) -> Result<ArrayRef> {
-        Ok(Arc::new(self.values.iter().map(Option::as_deref).collect::<StringViewArray>()))
+        Ok(Arc::new(
+            self.values
+                .iter()
+                .map(Option::as_deref)
+                .collect::<StringViewArray>(),
+        ))
     }
 
-    fn save(&self, slot: usize, out: &mut Vec<u8>) {
-        match &self.values[slot] {
-            None => out.extend(u32::MAX.to_le_bytes()),
-            Some(value) => {
-                out.extend((value.len() as u32).to_le_bytes());
-                out.extend(value.as_bytes());
+    fn save(&self, slots: &[usize], out: &mut [Vec<u8>]) {
+        for (&slot, out) in slots.iter().zip(out) {
+            match &self.values[slot] {
+                None => out.extend(u32::MAX.to_le_bytes()),
+                Some(value) => {
+                    out.extend((value.len() as u32).to_le_bytes());
+                    out.extend(value.as_bytes());
+                }
             }
         }
     }
@@ -431,7 +507,13 @@ impl AccumulatorColumn for ExtremeText {
     }
 
     fn memory(&self) -> usize {
-        self.values.capacity() * 16 + self.values.iter().flatten().map(|value| value.len()).sum::<usize>()
+        self.values.capacity() * 16
+            + self
+                .values
+                .iter()
+                .flatten()
+                .map(|value| value.len())
+                .sum::<usize>()
     }
 }
 

@@ -21,7 +21,13 @@ impl Filter {
 }
 
 impl Operator for Filter {
-    fn process(&mut self, _: usize, rows: &Rows, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
         let mask = evaluate_mask(&self.predicate, &rows.batch, context.failed, "filter")?;
         let rows = rows.filter(&mask, "filter")?;
         if !rows.is_empty() {

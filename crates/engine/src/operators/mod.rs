@@ -45,12 +45,22 @@ pub struct StateRow {
 /// accident should not compile.
 pub trait Operator: Send {
     /// Rows arrive on one of the inputs: state is updated, and what is certain already is emitted.
-    fn process(&mut self, input: usize, rows: &Rows, context: &mut Context<'_>, out: &mut Vec<Rows>)
-    -> Result<()>;
+    fn process(
+        &mut self,
+        input: usize,
+        rows: &Rows,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()>;
 
     /// Time moves to `watermark`, which never falls: windows close, ordered rows leave, state is
     /// freed. `i64::MAX` is the end of a finite input.
-    fn advance(&mut self, watermark: i64, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()>;
+    fn advance(
+        &mut self,
+        watermark: i64,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()>;
 
     /// The lowest watermark at which `advance` would have something to do.
     fn next_deadline(&self) -> Option<i64>;

@@ -38,7 +38,12 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(time: usize, complete_ms: i64, ties: Vec<usize>, schema: SchemaRef) -> Result<Self> {
+    pub(crate) fn new(
+        time: usize,
+        complete_ms: i64,
+        ties: Vec<usize>,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let field = |column: &usize| SortField::new(schema.field(*column).data_type().clone());
         let converter = RowConverter::new(ties.iter().map(field).collect()).within(OPERATOR)?;
         let all = (0..schema.fields().len()).collect::<Vec<_>>();
@@ -67,12 +72,21 @@ impl Order {
             1 => self.pending.pop(),
             _ => {
                 let batch =
-                    concat_batches(&self.schema, self.pending.iter().map(|rows| &rows.batch)).within(OPERATOR)?;
-                let keys = self.pending.iter().flat_map(|rows| rows.keys.iter()).collect();
+                    concat_batches(&self.schema, self.pending.iter().map(|rows| &rows.batch))
+                        .within(OPERATOR)?;
+                let keys = self
+                    .pending
+                    .iter()
+                    .flat_map(|rows| rows.keys.iter())
+                    .collect();
                 self.pending.clear();
                 // What they were released with does not matter: the order releases them anew.
                 let release = Release::Watermark(Int64Array::from(vec![0; batch.num_rows()]));
-                Some(Rows { batch, keys, release })
+                Some(Rows {
+                    batch,
+                    keys,
+                    release,
+                })
             }
         })
     }
@@ -85,7 +99,11 @@ impl Order {
         leaving.sort_by_key(|&row| times[row as usize]);
         let tied = |a: &u32, b: &u32| times[*a as usize] == times[*b as usize];
         if !self.ties.is_empty() && leaving.windows(2).any(|pair| tied(&pair[0], &pair[1])) {
-            let columns = self.ties.iter().map(|&tie| Arc::clone(rows.batch.column(tie))).collect::<Vec<_>>();
+            let columns = self
+                .ties
+                .iter()
+                .map(|&tie| Arc::clone(rows.batch.column(tie)))
+                .collect::<Vec<_>>();
             let values = self.converter.convert_columns(&columns).within(OPERATOR)?;
             for run in leaving.chunk_by_mut(tied).filter(|run| run.len() > 1) {
                 run.sort_by(|&a, &b| values.row(a as usize).cmp(&values.row(b as usize)));
@@ -102,12 +120,21 @@ fn times(rows: &Rows, column: usize) -> Result<&[i64]> {
         .map(|times| times.values().as_ref())
         .ok_or_else(|| Error::Shape {
             operator: OPERATOR,
-            detail: format!("column {column} is {}, expected milliseconds", rows.batch.column(column).data_type()),
+            detail: format!(
+                "column {column} is {}, expected milliseconds",
+                rows.batch.column(column).data_type()
+            ),
         })
 }
 
 impl Operator for Order {
-    fn process(&mut self, _: usize, rows: &Rows, _: &mut Context<'_>, _: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        _: &mut Context<'_>,
+        _: &mut Vec<Rows>,
+    ) -> Result<()> {
         if let Some(least) = self.times(rows)?.iter().min().copied() {
             self.least = Some(self.least.map_or(least, |known| known.min(least)));
             self.pending.push(rows.clone());
@@ -120,15 +147,22 @@ impl Operator for Order {
         if self.least.is_none_or(|least| least >= bound) {
             return Ok(());
         }
-        let Some(rows) = self.gather()? else { return Ok(()) };
+        let Some(rows) = self.gather()? else {
+            return Ok(());
+        };
         let (leaving, waiting) = self.split(&rows, bound)?;
         let mut left = rows.take(&UInt32Array::from(leaving), OPERATOR)?;
-        let release = self.times(&left)?.iter().map(|time| time.saturating_sub(self.complete_ms).saturating_add(1));
+        let release = self
+            .times(&left)?
+            .iter()
+            .map(|time| time.saturating_sub(self.complete_ms).saturating_add(1));
         left.release = Release::Watermark(release.collect());
         out.push(left);
         self.least = None;
         if !waiting.is_empty() {
-            let rows = rows.take(&UInt32Array::from(waiting), OPERATOR)?.compact(OPERATOR)?;
+            let rows = rows
+                .take(&UInt32Array::from(waiting), OPERATOR)?
+                .compact(OPERATOR)?;
             self.least = self.times(&rows)?.iter().min().copied();
             self.pending.push(rows);
         }
@@ -136,13 +170,17 @@ impl Operator for Order {
     }
 
     fn next_deadline(&self) -> Option<i64> {
-        self.least.map(|least| least.saturating_sub(self.complete_ms).saturating_add(1))
+        self.least
+            .map(|least| least.saturating_sub(self.complete_ms).saturating_add(1))
     }
 
     fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>> {
         let mut state = Vec::new();
         if let Some(rows) = self.gather()? {
-            let converted = self.rows.convert_columns(rows.batch.columns()).within(OPERATOR)?;
+            let converted = self
+                .rows
+                .convert_columns(rows.batch.columns())
+                .within(OPERATOR)?;
             for row in 0..rows.len() {
                 // The whole row is its key: rows are told apart by their lineage.
                 let key = converted.row(row).as_ref().to_vec();
@@ -155,11 +193,23 @@ impl Operator for Order {
             self.pending.push(rows);
         }
         state.sort_unstable();
-        let gone = self.saved.iter().filter(|key| state.binary_search_by(|(kept, _)| kept.cmp(key)).is_err());
-        let mut changes: Vec<StateRow> =
-            gone.map(|key| StateRow { key: key.clone(), state: None }).collect();
-        let new = state.iter().filter(|(key, _)| self.saved.binary_search(key).is_err());
-        changes.extend(new.map(|(key, value)| StateRow { key: key.clone(), state: Some(value.clone()) }));
+        let gone = self
+            .saved
+            .iter()
+            .filter(|key| state.binary_search_by(|(kept, _)| kept.cmp(key)).is_err());
+        let mut changes: Vec<StateRow> = gone
+            .map(|key| StateRow {
+                key: key.clone(),
+                state: None,
+            })
+            .collect();
+        let new = state
+            .iter()
+            .filter(|(key, _)| self.saved.binary_search(key).is_err());
+        changes.extend(new.map(|(key, value)| StateRow {
+            key: key.clone(),
+            state: Some(value.clone()),
+        }));
         self.saved = state.into_iter().map(|(key, _)| key).collect();
         Ok(changes)
     }
@@ -170,20 +220,31 @@ impl Operator for Order {
             return Ok(());
         }
         let parser = self.rows.parser();
-        let columns = self.rows.convert_rows(kept.iter().map(|row| parser.parse(&row.key))).within(OPERATOR)?;
-        let batch = arrow::array::RecordBatch::try_new(Arc::clone(&self.schema), columns).within(OPERATOR)?;
+        let columns = self
+            .rows
+            .convert_rows(kept.iter().map(|row| parser.parse(&row.key)))
+            .within(OPERATOR)?;
+        let batch = arrow::array::RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .within(OPERATOR)?;
         let keys = kept
             .iter()
             .map(|row| match row.state.as_deref() {
                 Some([1, text @ ..]) => match std::str::from_utf8(text) {
                     Ok(text) => Ok(Some(context.keys.intern(text))),
-                    Err(error) => Err(Error::State { operator: OPERATOR, detail: error.to_string() }),
+                    Err(error) => Err(Error::State {
+                        operator: OPERATOR,
+                        detail: error.to_string(),
+                    }),
                 },
                 _ => Ok(None),
             })
             .collect::<Result<_>>()?;
         let release = Release::Watermark(Int64Array::from(vec![0; batch.num_rows()]));
-        let rows = Rows { batch, keys, release };
+        let rows = Rows {
+            batch,
+            keys,
+            release,
+        };
         if let Some(least) = self.times(&rows)?.iter().min().copied() {
             self.least = Some(self.least.map_or(least, |known| known.min(least)));
         }
@@ -194,7 +255,9 @@ impl Operator for Order {
     }
 
     fn memory(&self) -> usize {
-        self.pending.iter().map(|rows| rows.batch.get_array_memory_size()).sum()
+        self.pending
+            .iter()
+            .map(|rows| rows.batch.get_array_memory_size())
+            .sum()
     }
 }
-

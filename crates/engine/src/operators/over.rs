@@ -19,6 +19,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::KeyedFold;
 
 use super::accumulate::split;
+use super::tumble::read_whole;
 use super::{Context, Operator, StateRow};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
@@ -71,10 +72,19 @@ impl Over {
             .iter()
             .map(|function| {
                 let fold = (function.fold)().within(OPERATOR)?;
-                Ok(Function { fold, arguments: function.arguments.clone() })
+                Ok(Function {
+                    fold,
+                    arguments: function.arguments.clone(),
+                })
             })
             .collect::<Result<_>>()?;
-        Ok(Over { keys, functions, schema, dirty: Vec::new(), numbers: Vec::new() })
+        Ok(Over {
+            keys,
+            functions,
+            schema,
+            dirty: Vec::new(),
+            numbers: Vec::new(),
+        })
     }
 
     /// Numbers the partition of each row, and says how many partitions there are.
@@ -102,14 +112,22 @@ impl Over {
 }
 
 impl Operator for Over {
-    fn process(&mut self, _: usize, rows: &Rows, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
         debug_assert!(!matches!(self.keys, Partition::Topic) || rows.keys.null_count() == 0);
         let keys = self.number(rows, context)?;
         self.dirty.resize(keys.max(self.dirty.len()), false);
-        self.numbers.iter().for_each(|&key| self.dirty[key as usize] = true);
+        self.numbers
+            .iter()
+            .for_each(|&key| self.dirty[key as usize] = true);
         let mut columns: Vec<ArrayRef> = rows.batch.columns().to_vec();
         for function in &mut self.functions {
             let arguments = function
@@ -118,10 +136,19 @@ impl Operator for Over {
                 .map(|expr| evaluate(expr, &rows.batch, context.failed, OPERATOR))
                 .collect::<Result<Vec<_>>>()?;
             function.fold.resize(keys);
-            columns.push(function.fold.update(&self.numbers, &arguments).within(OPERATOR)?);
+            columns.push(
+                function
+                    .fold
+                    .update(&self.numbers, &arguments)
+                    .within(OPERATOR)?,
+            );
         }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).within(OPERATOR)?;
-        out.push(Rows { batch, keys: rows.keys.clone(), release: rows.release.clone() });
+        out.push(Rows {
+            batch,
+            keys: rows.keys.clone(),
+            release: rows.release.clone(),
+        });
         Ok(())
     }
 
@@ -150,23 +177,31 @@ impl Operator for Over {
                 state.extend((section.len() as u32).to_le_bytes());
                 state.extend(section);
             }
-            changes.push(StateRow { key: value, state: Some(state) });
+            changes.push(StateRow {
+                key: value,
+                state: Some(state),
+            });
         }
         Ok(changes)
     }
 
     fn restore(&mut self, rows: &[StateRow], context: &mut Context<'_>) -> Result<()> {
         for row in rows {
-            let Some(mut state) = row.state.as_deref() else { continue };
+            let Some(mut state) = row.state.as_deref() else {
+                continue;
+            };
             let key = match &mut self.keys {
                 Partition::Topic => {
-                    let text = std::str::from_utf8(&row.key)
-                        .map_err(|error| Error::State { operator: OPERATOR, detail: error.to_string() })?;
+                    let text = std::str::from_utf8(&row.key).map_err(|error| Error::State {
+                        operator: OPERATOR,
+                        detail: error.to_string(),
+                    })?;
                     context.keys.intern(text)
                 }
                 Partition::Columns(_, _, known) => known.intern(&row.key),
             };
-            self.dirty.resize(self.dirty.len().max(key as usize + 1), false);
+            self.dirty
+                .resize(self.dirty.len().max(key as usize + 1), false);
             for function in &mut self.functions {
                 let mut length = [0; 4];
                 length.copy_from_slice(split(&mut state, 4)?);
@@ -174,6 +209,7 @@ impl Operator for Over {
                 function.fold.resize(self.dirty.len());
                 function.fold.restore(key, section).within(OPERATOR)?;
             }
+            read_whole(state, OPERATOR)?;
         }
         Ok(())
     }
@@ -183,6 +219,10 @@ impl Operator for Over {
             Partition::Topic => 0,
             Partition::Columns(_, _, known) => known.memory(),
         };
-        keys + self.functions.iter().map(|function| function.fold.memory()).sum::<usize>()
+        keys + self
+            .functions
+            .iter()
+            .map(|function| function.fold.memory())
+            .sum::<usize>()
     }
 }

@@ -19,12 +19,21 @@ pub(crate) struct Project {
 
 impl Project {
     pub(crate) fn new(expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Self {
-        Project { expressions, schema }
+        Project {
+            expressions,
+            schema,
+        }
     }
 }
 
 impl Operator for Project {
-    fn process(&mut self, _: usize, rows: &Rows, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
         let columns = self
             .expressions
             .iter()
@@ -33,7 +42,11 @@ impl Operator for Project {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .within("project")?;
-        out.push(Rows { batch, keys: rows.keys.clone(), release: rows.release.clone() });
+        out.push(Rows {
+            batch,
+            keys: rows.keys.clone(),
+            release: rows.release.clone(),
+        });
         Ok(())
     }
 

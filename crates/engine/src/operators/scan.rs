@@ -8,7 +8,13 @@ use crate::rows::Rows;
 pub(crate) struct Scan;
 
 impl Operator for Scan {
-    fn process(&mut self, _: usize, rows: &Rows, _: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        _: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
         out.push(rows.clone());
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray, UInt32Array,
 };
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 
@@ -73,7 +73,10 @@ enum Slots {
 }
 
 impl Tumble {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one IR node, called in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one IR node, called in one place"
+    )]
     pub(crate) fn new(
         time: Arc<dyn PhysicalExpr>,
         size_ms: i64,
@@ -85,7 +88,9 @@ impl Tumble {
         schema: SchemaRef,
     ) -> Result<Self> {
         let types = |expressions: &mut dyn Iterator<Item = &Arc<dyn PhysicalExpr>>| {
-            expressions.map(|expr| expr.data_type(input).within(OPERATOR)).collect::<Result<Vec<_>>>()
+            expressions
+                .map(|expr| expr.data_type(input).within(OPERATOR))
+                .collect::<Result<Vec<_>>>()
         };
         let argument_types = types(&mut aggregates.iter().map(|aggregate| &aggregate.argument))?;
         let key_types = match &keys {
@@ -94,10 +99,23 @@ impl Tumble {
         };
         let fields = key_types.into_iter().map(SortField::new).collect();
         let converter = Arc::new(RowConverter::new(fields).within(OPERATOR)?);
-        let plan =
-            Plan { time, size_ms, complete_ms, keys, groups, aggregates, argument_types, converter, schema };
+        let plan = Plan {
+            time,
+            size_ms,
+            complete_ms,
+            keys,
+            groups,
+            aggregates,
+            argument_types,
+            converter,
+            schema,
+        };
         plan.window()?;
-        Ok(Tumble { plan, windows: BTreeMap::new(), closed: Vec::new() })
+        Ok(Tumble {
+            plan,
+            windows: BTreeMap::new(),
+            closed: Vec::new(),
+        })
     }
 }
 
@@ -107,19 +125,31 @@ impl Plan {
         let columns = self.aggregates.iter().zip(&self.argument_types).enumerate();
         let columns = columns
             .map(|(i, (aggregate, argument))| {
-                accumulator(aggregate.kind, argument, self.schema.field(first + i).data_type())
+                accumulator(
+                    aggregate.kind,
+                    argument,
+                    self.schema.field(first + i).data_type(),
+                )
             })
             .collect::<Result<_>>()?;
         let slots = match &self.keys {
             KeyBy::Topic => Slots::Topic(Vec::new()),
             KeyBy::Columns(_) => Slots::Columns(Box::new(RowKeys::new(&self.converter))),
         };
-        Ok(Window { slots, topic_keys: Vec::new(), columns, dirty: Vec::new(), saved: Vec::new() })
+        Ok(Window {
+            slots,
+            topic_keys: Vec::new(),
+            columns,
+            dirty: Vec::new(),
+            saved: Vec::new(),
+        })
     }
 
     /// The watermark at which the window that starts at `start` closes.
     fn closes_at(&self, start: i64) -> i64 {
-        start.saturating_add(self.size_ms).saturating_sub(self.complete_ms)
+        start
+            .saturating_add(self.size_ms)
+            .saturating_sub(self.complete_ms)
     }
 }
 
@@ -197,9 +227,17 @@ impl Window {
             columns.push(column.finish()?);
         }
         let batch = RecordBatch::try_new(Arc::clone(&plan.schema), columns).within(OPERATOR)?;
-        let topic_keys = self.topic_keys.iter().map(|&key| (key != NONE).then_some(key)).collect();
+        let topic_keys = self
+            .topic_keys
+            .iter()
+            .map(|&key| (key != NONE).then_some(key))
+            .collect();
         let release = Release::Watermark(Int64Array::from(vec![plan.closes_at(start); groups]));
-        Ok(Rows { batch, keys: topic_keys, release })
+        Ok(Rows {
+            batch,
+            keys: topic_keys,
+            release,
+        })
     }
 
     fn state_key(&self, start: i64, slot: usize, keys: &TopicKeys) -> Vec<u8> {
@@ -211,19 +249,56 @@ impl Window {
     }
 }
 
+/// Grouping takes 0.0 and -0.0 for one value, as DataFusion's does; the row format tells them apart.
+fn one_zero(column: ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(floats) => {
+            Arc::new(floats.unary::<_, Float64Type>(|value| if value == 0.0 { 0.0 } else { value }))
+        }
+        None => column,
+    }
+}
+
+/// What is left of a row of state once every field was read.
+pub(super) fn read_whole(rest: &[u8], operator: &'static str) -> Result<()> {
+    match rest.len() {
+        0 => Ok(()),
+        left => Err(Error::State {
+            operator,
+            detail: format!("{left} bytes more than expected"),
+        }),
+    }
+}
+
 impl Operator for Tumble {
-    fn process(&mut self, _: usize, rows: &Rows, context: &mut Context<'_>, _: &mut Vec<Rows>) -> Result<()> {
+    fn process(
+        &mut self,
+        _: usize,
+        rows: &Rows,
+        context: &mut Context<'_>,
+        _: &mut Vec<Rows>,
+    ) -> Result<()> {
         let plan = &self.plan;
         let times = evaluate(&plan.time, &rows.batch, context.failed, OPERATOR)?;
         let Some(times) = times.as_primitive_opt::<TimestampMillisecondType>() else {
             let detail = format!("time of type {}, expected milliseconds", times.data_type());
-            return Err(Error::Shape { operator: OPERATOR, detail });
+            return Err(Error::Shape {
+                operator: OPERATOR,
+                detail,
+            });
         };
         let mut values = None;
         if let KeyBy::Columns(expressions) = &plan.keys {
             let columns = expressions
                 .iter()
-                .map(|expr| evaluate(expr, &rows.batch, context.failed, OPERATOR))
+                .map(|expr| {
+                    Ok(one_zero(evaluate(
+                        expr,
+                        &rows.batch,
+                        context.failed,
+                        OPERATOR,
+                    )?))
+                })
                 .collect::<Result<Vec<_>>>()?;
             values = Some(plan.converter.convert_columns(&columns).within(OPERATOR)?);
         }
@@ -231,7 +306,12 @@ impl Operator for Tumble {
         for aggregate in &plan.aggregates {
             let argument = evaluate(&aggregate.argument, &rows.batch, context.failed, OPERATOR)?;
             let filter = match &aggregate.filter {
-                Some(filter) => Some(evaluate_mask(filter, &rows.batch, context.failed, OPERATOR)?),
+                Some(filter) => Some(evaluate_mask(
+                    filter,
+                    &rows.batch,
+                    context.failed,
+                    OPERATOR,
+                )?),
                 None => None,
             };
             arguments.push(Argument::new(argument, filter.as_ref()));
@@ -255,7 +335,9 @@ impl Operator for Tumble {
             if let Some(start) = start {
                 let window = match self.windows.entry(start) {
                     std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(entry) => entry.insert(plan.window()?),
+                    std::collections::btree_map::Entry::Vacant(entry) => {
+                        entry.insert(plan.window()?)
+                    }
                 };
                 window.slots(row..end, &rows.keys, values.as_ref(), &mut slots);
                 for (column, argument) in window.columns.iter_mut().zip(&arguments) {
@@ -267,7 +349,12 @@ impl Operator for Tumble {
         Ok(())
     }
 
-    fn advance(&mut self, watermark: i64, context: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
+    fn advance(
+        &mut self,
+        watermark: i64,
+        context: &mut Context<'_>,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
         while let Some(entry) = self.windows.first_entry() {
             if watermark < self.plan.closes_at(*entry.key()) {
                 break;
@@ -275,37 +362,50 @@ impl Operator for Tumble {
             let (start, window) = entry.remove_entry();
             out.push(window.emit(start, &self.plan, context.keys)?);
             let saved = (0..window.saved.len()).filter(|&slot| window.saved[slot]);
-            self.closed.extend(saved.map(|slot| window.state_key(start, slot, context.keys)));
+            self.closed
+                .extend(saved.map(|slot| window.state_key(start, slot, context.keys)));
         }
         Ok(())
     }
 
     fn next_deadline(&self) -> Option<i64> {
-        self.windows.keys().next().map(|&start| self.plan.closes_at(start))
+        self.windows
+            .keys()
+            .next()
+            .map(|&start| self.plan.closes_at(start))
     }
 
     fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>> {
-        let mut changes: Vec<StateRow> =
-            self.closed.drain(..).map(|key| StateRow { key, state: None }).collect();
+        let mut changes: Vec<StateRow> = self
+            .closed
+            .drain(..)
+            .map(|key| StateRow { key, state: None })
+            .collect();
         for (&start, window) in &mut self.windows {
-            for slot in 0..window.dirty.len() {
-                if !std::mem::take(&mut window.dirty[slot]) {
-                    continue;
+            let dirty: Vec<usize> = (0..window.dirty.len())
+                .filter(|&slot| window.dirty[slot])
+                .collect();
+            // The topic's key, for a group that has one among its columns.
+            let topic_key = |&slot: &usize| match window.topic_keys[slot] {
+                NONE => u32::MAX.to_le_bytes().to_vec(),
+                topic_key => {
+                    let text = context.keys.value(topic_key);
+                    [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
                 }
+            };
+            let mut states: Vec<Vec<u8>> = dirty.iter().map(topic_key).collect();
+            window
+                .columns
+                .iter()
+                .for_each(|column| column.save(&dirty, &mut states));
+            for (slot, state) in dirty.into_iter().zip(states) {
+                window.dirty[slot] = false;
                 window.saved[slot] = true;
                 let key = window.state_key(start, slot, context.keys);
-                // The topic's key, for a group that has one among its columns.
-                let mut state = Vec::new();
-                match window.topic_keys[slot] {
-                    NONE => state.extend(u32::MAX.to_le_bytes()),
-                    topic_key => {
-                        let text = context.keys.value(topic_key);
-                        state.extend((text.len() as u32).to_le_bytes());
-                        state.extend(text.as_bytes());
-                    }
-                }
-                window.columns.iter().for_each(|column| column.save(slot, &mut state));
-                changes.push(StateRow { key, state: Some(state) });
+                changes.push(StateRow {
+                    key,
+                    state: Some(state),
+                });
             }
         }
         Ok(changes)
@@ -313,22 +413,30 @@ impl Operator for Tumble {
 
     fn restore(&mut self, rows: &[StateRow], context: &mut Context<'_>) -> Result<()> {
         for row in rows {
-            let Some(mut state) = row.state.as_deref() else { continue };
+            let Some(mut state) = row.state.as_deref() else {
+                continue;
+            };
             let mut key = row.key.as_slice();
             let mut start = [0; 8];
             start.copy_from_slice(split(&mut key, 8)?);
             let start = i64::from_be_bytes(start);
             let window = match self.windows.entry(start) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.plan.window()?),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(self.plan.window()?)
+                }
             };
             let mut length = [0; 4];
             length.copy_from_slice(split(&mut state, 4)?);
             let topic_key = match u32::from_le_bytes(length) {
                 u32::MAX => None,
                 length => {
-                    let text = std::str::from_utf8(split(&mut state, length as usize)?)
-                        .map_err(|error| Error::State { operator: OPERATOR, detail: error.to_string() })?;
+                    let text = std::str::from_utf8(split(&mut state, length as usize)?).map_err(
+                        |error| Error::State {
+                            operator: OPERATOR,
+                            detail: error.to_string(),
+                        },
+                    )?;
                     Some(context.keys.intern(text))
                 }
             };
@@ -338,7 +446,9 @@ impl Operator for Tumble {
                     if slot_of.len() <= key {
                         slot_of.resize(key + 1, NONE);
                     }
-                    slot_of[key] = window.topic_keys.len() as u32;
+                    if slot_of[key] == NONE {
+                        slot_of[key] = window.topic_keys.len() as u32;
+                    }
                     slot_of[key]
                 }
                 Slots::Columns(known) => known.intern(key),
@@ -351,6 +461,7 @@ impl Operator for Tumble {
                 column.resize(window.topic_keys.len());
                 column.load(slot, &mut state)?;
             }
+            read_whole(state, OPERATOR)?;
         }
         Ok(())
     }
@@ -363,7 +474,11 @@ impl Operator for Tumble {
             };
             slots
                 + window.topic_keys.capacity() * 6
-                + window.columns.iter().map(|column| column.memory()).sum::<usize>()
+                + window
+                    .columns
+                    .iter()
+                    .map(|column| column.memory())
+                    .sum::<usize>()
         };
         self.windows.values().map(window).sum()
     }

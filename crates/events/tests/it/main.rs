@@ -4,7 +4,6 @@
     clippy::disallowed_methods,
     reason = "tests read files, wait and look at the clock"
 )]
-
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod corpus;

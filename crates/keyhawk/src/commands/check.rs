@@ -18,7 +18,11 @@ pub(crate) fn run(args: &CheckArgs) -> CommandResult {
             for problem in &problems {
                 anstream::println!("{problem}\n");
             }
-            anstream::println!("{}: {}", args.dir.display(), count(problems.len(), "problem"));
+            anstream::println!(
+                "{}: {}",
+                args.dir.display(),
+                count(problems.len(), "problem")
+            );
             Ok(status(false))
         }
         Err(error @ Error::Columns(_)) => {
@@ -31,5 +35,8 @@ pub(crate) fn run(args: &CheckArgs) -> CommandResult {
 
 /// A rule that only files can be run through: `run` refuses it.
 fn warning(problem: &keyhawk_sql::Problem) -> keyhawk_sql::Problem {
-    keyhawk_sql::Problem { level: keyhawk_sql::Level::Warning, ..problem.clone() }
+    keyhawk_sql::Problem {
+        level: keyhawk_sql::Level::Warning,
+        ..problem.clone()
+    }
 }

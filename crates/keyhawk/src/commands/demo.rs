@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use keyhawk_alerts::{Alert, Emitted, Severity};
-use keyhawk_events::{DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, Record, TopicSettings};
+use keyhawk_events::{
+    DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, Record, TopicSettings,
+};
 
 use crate::cli::DemoArgs;
 use crate::commands::{CommandResult, Failure, status};
@@ -118,15 +120,22 @@ impl Found {
                 None => fingerprinter.fingerprint(label.credential.expose()),
             })
             .collect();
-        Found { labels, victims, alerts: Vec::new() }
+        Found {
+            labels,
+            victims,
+            alerts: Vec::new(),
+        }
     }
 
     fn take(&mut self, processed: Processed) {
-        let alerts = processed.emitted.into_iter().filter_map(|emitted| match emitted {
-            // A repeat tells of the same alert again; here the first is enough.
-            Emitted::Alert(alert) if alert.count == 1 => Some(*alert),
-            _ => None,
-        });
+        let alerts = processed
+            .emitted
+            .into_iter()
+            .filter_map(|emitted| match emitted {
+                // A repeat tells of the same alert again; here the first is enough.
+                Emitted::Alert(alert) if alert.count == 1 => Some(*alert),
+                _ => None,
+            });
         let before = self.alerts.len();
         self.alerts.extend(alerts);
         self.alerts[before..].iter().for_each(print);
@@ -136,25 +145,36 @@ impl Found {
     fn attack(&self, alert: &Alert) -> Option<usize> {
         let at = alert.first_seen.0;
         let entity = alert.entity.value.as_deref();
-        self.labels.iter().zip(&self.victims).position(|(label, victim)| {
-            entity == Some(victim) && at >= label.start_ms && at <= label.end_ms + GRACE_MS
-        })
+        self.labels
+            .iter()
+            .zip(&self.victims)
+            .position(|(label, victim)| {
+                entity == Some(victim) && at >= label.start_ms && at <= label.end_ms + GRACE_MS
+            })
     }
 
     /// Prints the table, and says whether it is the expected one.
     fn table(&self) -> bool {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(TABLE_WIDTH);
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(TABLE_WIDTH);
         table.set_header(["attack", "found", "by", "after", "and that is"]);
         let mut good = true;
         for (index, label) in self.labels.iter().enumerate() {
-            let hits: Vec<&Alert> =
-                self.alerts.iter().filter(|alert| self.attack(alert) == Some(index)).collect();
+            let hits: Vec<&Alert> = self
+                .alerts
+                .iter()
+                .filter(|alert| self.attack(alert) == Some(index))
+                .collect();
             let first = hits.iter().min_by_key(|alert| alert.first_seen.0);
             let as_expected = match label.expected {
                 Expected::Missed => hits.is_empty(),
-                Expected::Found => label.rules.iter().all(|rule| hits.iter().any(|hit| hit.rule == *rule)),
+                Expected::Found => label
+                    .rules
+                    .iter()
+                    .all(|rule| hits.iter().any(|hit| hit.rule == *rule)),
             };
             good &= as_expected;
             let mut by: Vec<&str> = hits.iter().map(|hit| hit.rule.as_str()).collect();
@@ -168,13 +188,25 @@ impl Found {
                 label.title.to_owned(),
                 if hits.is_empty() { "no" } else { "yes" }.to_owned(),
                 by.join(", "),
-                first.map_or(String::new(), |alert| after(alert.first_seen.0 - label.start_ms)),
-                if as_expected { "as expected" } else { "NOT AS EXPECTED" }.to_owned() + ": " + expected,
+                first.map_or(String::new(), |alert| {
+                    after(alert.first_seen.0 - label.start_ms)
+                }),
+                if as_expected {
+                    "as expected"
+                } else {
+                    "NOT AS EXPECTED"
+                }
+                .to_owned()
+                    + ": "
+                    + expected,
             ]);
         }
         anstream::println!("{table}");
-        let false_alerts: Vec<&Alert> =
-            self.alerts.iter().filter(|alert| self.attack(alert).is_none()).collect();
+        let false_alerts: Vec<&Alert> = self
+            .alerts
+            .iter()
+            .filter(|alert| self.attack(alert).is_none())
+            .collect();
         let days = "in five days";
         match false_alerts.len() {
             0 => anstream::println!("No false alert {days}."),
@@ -225,13 +257,21 @@ fn produce(scenario: &Scenario, brokers: &str) -> CommandResult {
         event.write_json(&mut line);
         let key = event.key().map(|key| key.identity().to_owned());
         let key = key.as_deref().map(str::as_bytes);
-        sink.send_within(std::time::Duration::from_secs(60), "api-access", key, line.trim_ascii_end(), sent)
-            .map_err(|_| Failure::of(format!("{brokers} took no record for a minute")))?;
+        sink.send_within(
+            std::time::Duration::from_secs(60),
+            "api-access",
+            key,
+            line.trim_ascii_end(),
+            sent,
+        )
+        .map_err(|_| Failure::of(format!("{brokers} took no record for a minute")))?;
         sent += 1;
         while receipts.try_recv().is_ok() {}
     }
     if !sink.flush(std::time::Duration::from_secs(60)) {
-        return Err(Failure::of(format!("{brokers} did not acknowledge all records within a minute")));
+        return Err(Failure::of(format!(
+            "{brokers} did not acknowledge all records within a minute"
+        )));
     }
     anstream::println!("{sent} events written to api-access");
     Ok(status(true))

@@ -26,20 +26,39 @@ struct Prepared {
 }
 
 fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
-    let config = args.config.as_deref().map(config::load).transpose().map_err(Failure::of)?;
-    let rules = RuleTexts::read(&args.rules).and_then(RuleTexts::compile).map_err(Failure::of)?;
-    let first = config.as_ref().and_then(|config| config.topics.keys().next().cloned());
-    let topic = args.topic.clone().or(first).unwrap_or_else(|| DEFAULT_TOPIC.to_owned());
+    let config = args
+        .config
+        .as_deref()
+        .map(config::load)
+        .transpose()
+        .map_err(Failure::of)?;
+    let rules = RuleTexts::read(&args.rules)
+        .and_then(RuleTexts::compile)
+        .map_err(Failure::of)?;
+    let first = config
+        .as_ref()
+        .and_then(|config| config.topics.keys().next().cloned());
+    let topic = args
+        .topic
+        .clone()
+        .or(first)
+        .unwrap_or_else(|| DEFAULT_TOPIC.to_owned());
     let settings = config.as_ref().and_then(|config| config.topics.get(&topic));
     let reading = Reading {
         topic: topic_settings(&topic, settings),
         fingerprinter: fingerprinter(config.as_ref())?,
         geo: Arc::new(geo(config.as_ref())?),
-        deployment: config.as_ref().map_or_else(|| "keyhawk".to_owned(), |config| config.deployment.clone()),
+        deployment: config
+            .as_ref()
+            .map_or_else(|| "keyhawk".to_owned(), |config| config.deployment.clone()),
     };
     // Before the output, which is emptied: a name mistyped must not cost the findings of yesterday.
     let inputs = open(&args.input, &rules, &reading).map_err(Failure::of)?;
-    if let Some(input) = args.input.iter().find(|input| is_same_file(input, &args.output)) {
+    if let Some(input) = args
+        .input
+        .iter()
+        .find(|input| is_same_file(input, &args.output))
+    {
         return Err(Failure::of(format!(
             "{}: is an input and the output at once; name another --output",
             input.display()
@@ -49,10 +68,16 @@ fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
         Box::new(BufWriter::new(io::stdout()))
     } else {
         let file = File::create(&args.output);
-        let file = file.map_err(|error| Failure::of(format!("{}: {error}", args.output.display())))?;
+        let file =
+            file.map_err(|error| Failure::of(format!("{}: {error}", args.output.display())))?;
         Box::new(BufWriter::new(file))
     };
-    Ok(Prepared { rules, reading, inputs, output })
+    Ok(Prepared {
+        rules,
+        reading,
+        inputs,
+        output,
+    })
 }
 
 /// Whether two paths lead to one regular file.
@@ -63,19 +88,31 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 pub(crate) fn replay(args: &FileArgs) -> CommandResult {
     let started = Instant::now();
-    let Prepared { rules, reading, inputs, mut output } = prepare(args)?;
+    let Prepared {
+        rules,
+        reading,
+        inputs,
+        mut output,
+    } = prepare(args)?;
     let mut found = vec![0_u64; rules.alerts.len()];
     let mut failed_rows = 0;
     let mut written = Ok(());
     let counts = stream(&rules, &reading.deployment, inputs, |step| {
         failed_rows += step.failed_rows;
-        let rows = step.findings.iter().map(|findings| rows_json(&findings.rows));
+        let rows = step
+            .findings
+            .iter()
+            .map(|findings| rows_json(&findings.rows));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         for place in &step.order {
             let findings = &step.findings[place.findings];
             found[findings.rule] += 1;
             let rule = &rules.alerts[findings.rule].name;
-            let line = finding_line(rule, findings.ids[place.row], &rows[place.findings][place.row]);
+            let line = finding_line(
+                rule,
+                findings.ids[place.row],
+                &rows[place.findings][place.row],
+            );
             if written.is_ok() {
                 written = writeln!(output, "{line}");
             }
@@ -83,29 +120,46 @@ pub(crate) fn replay(args: &FileArgs) -> CommandResult {
         Ok(())
     })
     .map_err(Failure::of)?;
-    written.and_then(|()| output.flush()).map_err(|error| Failure::of(format!("writing findings: {error}")))?;
+    written
+        .and_then(|()| output.flush())
+        .map_err(|error| Failure::of(format!("writing findings: {error}")))?;
     summary(&rules, &counts, &found, failed_rows, started);
     Ok(status(true))
 }
 
 pub(crate) fn backtest(args: &FileArgs) -> CommandResult {
     let started = Instant::now();
-    let Prepared { rules, reading, inputs, mut output } = prepare(args)?;
-    let (events, counts) = read_all(inputs).map_err(|error| Failure::of(format!("reading an input: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(Failure::of)?;
-    let all = runtime.block_on(rules.compiled.backtest(events, &reading.deployment)).map_err(Failure::of)?;
+    let Prepared {
+        rules,
+        reading,
+        inputs,
+        mut output,
+    } = prepare(args)?;
+    let (events, counts) =
+        read_all(inputs).map_err(|error| Failure::of(format!("reading an input: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .build()
+        .map_err(Failure::of)?;
+    let all = runtime
+        .block_on(rules.compiled.backtest(events, &reading.deployment))
+        .map_err(Failure::of)?;
     let mut found = vec![0_u64; rules.alerts.len()];
     let mut lines = Vec::new();
     for findings in &all {
         found[findings.rule] += findings.ids.len() as u64;
-        let texts = finding_lines(&rules.alerts[findings.rule].name, findings).map_err(Failure::of)?;
+        let texts =
+            finding_lines(&rules.alerts[findings.rule].name, findings).map_err(Failure::of)?;
         for ((time, id), line) in findings.times.iter().zip(&findings.ids).zip(texts) {
             lines.push((*time, findings.rule, *id, line));
         }
     }
     lines.sort_unstable();
-    let written = lines.iter().try_for_each(|(.., line)| writeln!(output, "{line}"));
-    written.and_then(|()| output.flush()).map_err(|error| Failure::of(format!("writing findings: {error}")))?;
+    let written = lines
+        .iter()
+        .try_for_each(|(.., line)| writeln!(output, "{line}"));
+    written
+        .and_then(|()| output.flush())
+        .map_err(|error| Failure::of(format!("writing findings: {error}")))?;
     summary(&rules, &counts, &found, 0, started);
     Ok(status(true))
 }

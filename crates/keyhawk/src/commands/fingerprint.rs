@@ -8,7 +8,12 @@ use crate::commands::{CommandResult, Failure, fingerprinter, status};
 use crate::config;
 
 pub(crate) fn run(args: &FingerprintArgs) -> CommandResult {
-    let config = args.config.as_deref().map(config::load).transpose().map_err(Failure::of)?;
+    let config = args
+        .config
+        .as_deref()
+        .map(config::load)
+        .transpose()
+        .map_err(Failure::of)?;
     let fingerprinter = fingerprinter(config.as_ref())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {

@@ -33,15 +33,23 @@ pub(crate) fn run(args: &LagArgs) -> CommandResult {
     };
     let configured = config.as_ref().map(|config| config.kafka.brokers.join(","));
     let Some(brokers) = args.brokers.clone().or(configured) else {
-        return Err(Failure::of("name the brokers: keyhawk lag --brokers host:port --topic NAME"));
+        return Err(Failure::of(
+            "name the brokers: keyhawk lag --brokers host:port --topic NAME",
+        ));
     };
-    let properties =
-        config.as_ref().map_or_else(Properties::default, |config| config.kafka.properties.clone());
-    let settings = config.as_ref().and_then(|config| config.topics.get(&args.topic));
+    let properties = config.as_ref().map_or_else(Properties::default, |config| {
+        config.kafka.properties.clone()
+    });
+    let settings = config
+        .as_ref()
+        .and_then(|config| config.topics.get(&args.topic));
     let mut settings = topic_settings(&args.topic, settings);
     let trusted = timestamp_type(&brokers, &properties, &args.topic).map_err(Failure::of)?
         == TimestampType::LogAppendTime;
-    let bounds = Bounds { late_ms: settings.bound_ms, future_ms: trusted.then_some(settings.future_ms_max) };
+    let bounds = Bounds {
+        late_ms: settings.bound_ms,
+        future_ms: trusted.then_some(settings.future_ms_max),
+    };
 
     let records = sample(&brokers, &properties, &args.topic, args.records).map_err(Failure::of)?;
     if records.is_empty() {
@@ -51,11 +59,15 @@ pub(crate) fn run(args: &LagArgs) -> CommandResult {
     settings.future_ms_max = BOUNDLESS_MS;
     settings.step_ms_max = None;
     // Fingerprints are made and shown to nobody: the secret does not matter.
-    let fingerprinter =
-        Fingerprinter::new(DEVELOPMENT_SECRET, Vec::new()).map(Arc::new).map_err(Failure::of)?;
+    let fingerprinter = Fingerprinter::new(DEVELOPMENT_SECRET, Vec::new())
+        .map(Arc::new)
+        .map_err(Failure::of)?;
     let mut by_partition: BTreeMap<i32, Vec<&Sample>> = BTreeMap::new();
     for record in &records {
-        by_partition.entry(record.partition).or_default().push(record);
+        by_partition
+            .entry(record.partition)
+            .or_default()
+            .push(record);
     }
     let mut partitions = BTreeMap::new();
     let schema = Arc::new(EventsSchema::new(Vec::new()).map_err(Failure::of)?);
@@ -78,7 +90,10 @@ pub(crate) fn run(args: &LagArgs) -> CommandResult {
             });
         }
         let decoded = decoder.finish();
-        partitions.insert(partition, measure(times(&decoded), decoded.counts.dead, bounds));
+        partitions.insert(
+            partition,
+            measure(times(&decoded), decoded.counts.dead, bounds),
+        );
     }
     print(&partitions, bounds);
     Ok(ExitCode::SUCCESS)
@@ -118,16 +133,29 @@ struct Disorder {
 }
 
 /// Walks the rows of a partition in the order of their offsets, as the decoder of `run` would.
-fn measure(times: impl Iterator<Item = (i64, Option<i64>)>, unreadable: u64, bounds: Bounds) -> Disorder {
-    let mut disorder = Disorder { unreadable, ..Disorder::default() };
+fn measure(
+    times: impl Iterator<Item = (i64, Option<i64>)>,
+    unreadable: u64,
+    bounds: Bounds,
+) -> Disorder {
+    let mut disorder = Disorder {
+        unreadable,
+        ..Disorder::default()
+    };
     let mut running_ms: Option<i64> = None;
     for (event_ms, record_ms) in times {
-        let record_ms = record_ms.filter(|_| bounds.future_ms.is_some()).unwrap_or(event_ms);
-        if bounds.future_ms.is_some_and(|future_ms| event_ms.saturating_sub(record_ms) > future_ms) {
+        let record_ms = record_ms
+            .filter(|_| bounds.future_ms.is_some())
+            .unwrap_or(event_ms);
+        if bounds
+            .future_ms
+            .is_some_and(|future_ms| event_ms.saturating_sub(record_ms) > future_ms)
+        {
             disorder.future += 1;
             continue;
         }
-        let behind_ms = running_ms.map_or(0, |running_ms| running_ms.saturating_sub(event_ms).max(0));
+        let behind_ms =
+            running_ms.map_or(0, |running_ms| running_ms.saturating_sub(event_ms).max(0));
         disorder.sorted_ms.push(behind_ms);
         if behind_ms > bounds.late_ms {
             // As in `run`: a late row moves nothing.
@@ -144,7 +172,10 @@ impl Disorder {
     /// The least disorder that so many of 1,000 rows do not exceed.
     fn quantile_ms(&self, per_mille: usize) -> i64 {
         let rank = (self.sorted_ms.len() * per_mille).div_ceil(1000);
-        rank.checked_sub(1).and_then(|at| self.sorted_ms.get(at)).copied().unwrap_or(0)
+        rank.checked_sub(1)
+            .and_then(|at| self.sorted_ms.get(at))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn out_of_order(&self) -> usize {
@@ -164,10 +195,14 @@ impl Disorder {
 /// write; at least a second.
 fn proposal_ms(disorder: &Disorder) -> i64 {
     const SECONDS: [i64; 19] = [
-        1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
+        1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
+        86_400,
     ];
     let needed_ms = disorder.quantile_ms(999);
-    let step_ms = SECONDS.into_iter().map(|seconds| seconds * 1000).find(|step_ms| *step_ms >= needed_ms);
+    let step_ms = SECONDS
+        .into_iter()
+        .map(|seconds| seconds * 1000)
+        .find(|step_ms| *step_ms >= needed_ms);
     step_ms.unwrap_or_else(|| needed_ms.saturating_add(86_399_999) / 86_400_000 * 86_400_000)
 }
 
@@ -176,7 +211,15 @@ fn print(partitions: &BTreeMap<i32, Disorder>, bounds: Bounds) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([
-        "partition", "rows", "out of order", "p50", "p99", "p99.9", "max", "late now", "in the future",
+        "partition",
+        "rows",
+        "out of order",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "late now",
+        "in the future",
         "unreadable",
     ]);
     for (partition, disorder) in partitions {
@@ -223,8 +266,15 @@ fn readable(ms: i64) -> String {
 }
 
 fn share(part: usize, whole: usize) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a sample is far below 2^52 rows")]
-    let percent = if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a sample is far below 2^52 rows"
+    )]
+    let percent = if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    };
     format!("{percent:.2} %")
 }
 
@@ -232,26 +282,51 @@ fn share(part: usize, whole: usize) -> String {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { late_ms: 10_000, future_ms: Some(60_000) };
+    const BOUNDS: Bounds = Bounds {
+        late_ms: 10_000,
+        future_ms: Some(60_000),
+    };
 
     #[test]
     fn disorder_is_how_far_a_row_lies_behind_the_running_maximum() {
-        let rows = [(0, 0), (5_000, 5_000), (3_000, 6_000), (20_000, 20_000), (9_000, 21_000), (20_000, 22_000)];
+        let rows = [
+            (0, 0),
+            (5_000, 5_000),
+            (3_000, 6_000),
+            (20_000, 20_000),
+            (9_000, 21_000),
+            (20_000, 22_000),
+        ];
         let times = rows.map(|(event, record)| (event, Some(record)));
         let disorder = measure(times.into_iter(), 1, BOUNDS);
         assert_eq!(disorder.sorted_ms, [0, 0, 0, 0, 2_000, 11_000]);
-        assert_eq!((disorder.late, disorder.future, disorder.unreadable), (1, 0, 1));
+        assert_eq!(
+            (disorder.late, disorder.future, disorder.unreadable),
+            (1, 0, 1)
+        );
         assert_eq!(disorder.out_of_order(), 2);
     }
 
     #[test]
     fn a_row_from_the_future_is_counted_and_moves_nothing() {
-        let times = [(0, Some(0)), (60_001, Some(0)), (50_000, Some(1_000)), (2_000, Some(2_000))];
+        let times = [
+            (0, Some(0)),
+            (60_001, Some(0)),
+            (50_000, Some(1_000)),
+            (2_000, Some(2_000)),
+        ];
         let disorder = measure(times.into_iter(), 0, BOUNDS);
         assert_eq!((disorder.future, disorder.late), (1, 0));
-        assert_eq!(disorder.sorted_ms, [0, 0, 0], "the record's time bounds the running maximum");
+        assert_eq!(
+            disorder.sorted_ms,
+            [0, 0, 0],
+            "the record's time bounds the running maximum"
+        );
 
-        let untrusted = Bounds { future_ms: None, ..BOUNDS };
+        let untrusted = Bounds {
+            future_ms: None,
+            ..BOUNDS
+        };
         let disorder = measure(times.into_iter(), 0, untrusted);
         assert_eq!((disorder.future, disorder.late), (0, 2));
     }
@@ -261,11 +336,18 @@ mod tests {
         let with = |behind_ms: i64, of: usize| {
             let mut sorted_ms = vec![0; of - 2];
             sorted_ms.extend([behind_ms, behind_ms]);
-            Disorder { sorted_ms, ..Disorder::default() }
+            Disorder {
+                sorted_ms,
+                ..Disorder::default()
+            }
         };
         assert_eq!(proposal_ms(&Disorder::default()), 1_000);
         assert_eq!(proposal_ms(&with(11_000, 1_000)), 15_000);
-        assert_eq!(proposal_ms(&with(11_000, 10_000)), 1_000, "fewer than one in a thousand");
+        assert_eq!(
+            proposal_ms(&with(11_000, 10_000)),
+            1_000,
+            "fewer than one in a thousand"
+        );
         assert_eq!(proposal_ms(&with(60_000, 100)), 60_000);
         assert_eq!(proposal_ms(&with(90_000_000, 100)), 172_800_000);
         assert_eq!(readable(172_800_000), "2days");

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyhawk_events::{
-    DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, IdentitySource, TimeMeaning, TopicSettings,
+    DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, IdentitySource, TimeMeaning,
+    TopicSettings,
 };
 
 use crate::config::{Config, IdentityField, Topic, TopicTime};
@@ -24,7 +25,11 @@ pub(crate) struct Failure(String);
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "error: {}", self.0.strip_prefix("error: ").unwrap_or(&self.0))
+        write!(
+            f,
+            "error: {}",
+            self.0.strip_prefix("error: ").unwrap_or(&self.0)
+        )
     }
 }
 
@@ -37,7 +42,9 @@ impl Failure {
 
 /// The fingerprinter of a configuration, or the one of development, which says so.
 pub(crate) fn fingerprinter(config: Option<&Config>) -> Result<Arc<Fingerprinter>, Failure> {
-    let prefixes = config.map(|config| config.identity.prefixes.clone()).unwrap_or_default();
+    let prefixes = config
+        .map(|config| config.identity.prefixes.clone())
+        .unwrap_or_default();
     let secret = config.and_then(|config| config.identity.secret.as_ref());
     let fingerprinter = match secret {
         Some(secret) => Fingerprinter::new(secret.expose().as_bytes(), prefixes),
@@ -68,7 +75,8 @@ pub(crate) fn geo(config: Option<&Config>) -> Result<GeoDatabases, Failure> {
 pub(crate) fn topic_settings(name: &str, topic: Option<&Topic>) -> TopicSettings {
     let mut settings = TopicSettings::new(name);
     if let Some(topic) = topic {
-        let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let ms =
+            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         settings.identity = topic
             .identity
             .iter()
@@ -94,5 +102,9 @@ pub(crate) const FOUND: u8 = 1;
 
 /// Success, or [`FOUND`].
 pub(crate) fn status(good: bool) -> ExitCode {
-    if good { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FOUND)
+    }
 }

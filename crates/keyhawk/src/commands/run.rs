@@ -13,7 +13,9 @@ pub(crate) fn run(args: &RunArgs) -> CommandResult {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.config else {
-        return Err(Failure::of("name a configuration: keyhawk run --config keyhawk.toml"));
+        return Err(Failure::of(
+            "name a configuration: keyhawk run --config keyhawk.toml",
+        ));
     };
     let config = config::load(path).map_err(Failure::of)?;
     logging::init(config.log.format, &config.log.level).map_err(Failure::of)?;

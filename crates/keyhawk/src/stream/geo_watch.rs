@@ -43,7 +43,11 @@ pub(super) fn spawn(mut databases: GeoDatabases, every: Duration) -> io::Result<
             }
         }
     })?;
-    Ok(GeoWatch { changed, stop: Some(stop), thread: Some(thread) })
+    Ok(GeoWatch {
+        changed,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
 }
 
 impl Drop for GeoWatch {

@@ -25,7 +25,13 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(assigned: Assigned, partition: Option<Partition>) -> Self {
-        Lane { assigned, partition, held: VecDeque::new(), paused: false, commit_sent: None }
+        Lane {
+            assigned,
+            partition,
+            held: VecDeque::new(),
+            paused: false,
+            commit_sent: None,
+        }
     }
 
     /// How it stands, for the console; sets its gauge as well.
@@ -40,7 +46,10 @@ impl Lane {
         // Before the first row there is none.
         let watermark_ms = watermark_ms.filter(|time_ms| *time_ms != i64::MIN);
         if let Some(watermark_ms) = watermark_ms {
-            #[expect(clippy::cast_precision_loss, reason = "a delay in milliseconds is far below 2^53")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a delay in milliseconds is far below 2^53"
+            )]
             let delay_s = now_ms.saturating_sub(watermark_ms) as f64 / 1000.0;
             watermark_delay(key).set(delay_s);
         }
@@ -69,8 +78,18 @@ pub(super) fn watermark_delay(key: &TopicPartition) -> metrics::Gauge {
 
 /// The source's name for an assignment, as delivery has it.
 pub(super) fn named(assigned: &Assigned) -> (TopicPartition, Epoch) {
-    let Assigned { topic, partition, epoch } = assigned;
-    (TopicPartition { topic: Arc::clone(topic), partition: *partition }, Epoch(*epoch))
+    let Assigned {
+        topic,
+        partition,
+        epoch,
+    } = assigned;
+    (
+        TopicPartition {
+            topic: Arc::clone(topic),
+            partition: *partition,
+        },
+        Epoch(*epoch),
+    )
 }
 
 /// Whether a failed commit may be tried again: not where the group no longer knows this member.

@@ -31,7 +31,10 @@ pub(super) struct TooLate {
 impl TooLate {
     /// In percent, to two digits.
     pub(super) fn percent(self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "counts of ten minutes are far below 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of ten minutes are far below 2^53"
+        )]
         let share = self.late as f64 / self.rows as f64;
         (share * 10_000.0).round() / 100.0
     }
@@ -52,7 +55,13 @@ struct Minutes {
 
 impl LateShare {
     /// Counts rows of a topic, late ones included, and says when their share calls for an alert.
-    pub(super) fn count(&mut self, topic: &str, now_ms: i64, rows: u64, late: u64) -> Option<TooLate> {
+    pub(super) fn count(
+        &mut self,
+        topic: &str,
+        now_ms: i64,
+        rows: u64,
+        late: u64,
+    ) -> Option<TooLate> {
         if !self.topics.contains_key(topic) {
             self.topics.insert(topic.to_owned(), Minutes::default());
         }
@@ -71,7 +80,11 @@ impl Minutes {
             }
             _ => self.counts.push_back((minute, rows, late)),
         }
-        while self.counts.front().is_some_and(|(first, ..)| *first <= minute - WINDOW_MINUTES) {
+        while self
+            .counts
+            .front()
+            .is_some_and(|(first, ..)| *first <= minute - WINDOW_MINUTES)
+        {
             self.counts.pop_front();
         }
         let sum = |(rows, late), (_, more, later): &(i64, u64, u64)| (rows + more, late + later);
@@ -95,23 +108,50 @@ mod tests {
     fn a_share_above_one_in_a_thousand_is_told_once_in_ten_minutes() {
         let mut share = LateShare::default();
         assert_eq!(share.count("t", 0, 999, 999), None, "too few rows to tell");
-        assert_eq!(share.count("t", 1, 1, 0), Some(TooLate { rows: 1000, late: 999 }));
-        assert_eq!(share.count("t", 9 * MINUTE_MS, 1000, 1000), None, "told already");
+        assert_eq!(
+            share.count("t", 1, 1, 0),
+            Some(TooLate {
+                rows: 1000,
+                late: 999
+            })
+        );
+        assert_eq!(
+            share.count("t", 9 * MINUTE_MS, 1000, 1000),
+            None,
+            "told already"
+        );
         let again = share.count("t", 10 * MINUTE_MS + 1, 1000, 3);
-        assert_eq!(again, Some(TooLate { rows: 2000, late: 1003 }), "the first minute has left");
+        assert_eq!(
+            again,
+            Some(TooLate {
+                rows: 2000,
+                late: 1003
+            }),
+            "the first minute has left"
+        );
     }
 
     #[test]
     fn exactly_one_in_a_thousand_is_no_alert() {
         let mut share = LateShare::default();
         assert_eq!(share.count("t", 0, 5_000, 5), None);
-        assert_eq!(share.count("t", 0, 0, 1), Some(TooLate { rows: 5_000, late: 6 }));
+        assert_eq!(
+            share.count("t", 0, 0, 1),
+            Some(TooLate {
+                rows: 5_000,
+                late: 6
+            })
+        );
     }
 
     #[test]
     fn topics_are_counted_apart() {
         let mut share = LateShare::default();
         assert_eq!(share.count("a", 0, 100_000, 0), None);
-        assert!(share.count("b", 0, 2_000, 100).is_some_and(|found| found.percent() == 5.0));
+        assert!(
+            share
+                .count("b", 0, 2_000, 100)
+                .is_some_and(|found| found.percent() == 5.0)
+        );
     }
 }

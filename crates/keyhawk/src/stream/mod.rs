@@ -145,11 +145,15 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
     let system = |doing| move |source| Error::System { doing, source };
 
     let on_signal = wake.clone();
-    signals::watch(move || drop(on_signal.send(Wake::Stop)))
-        .map_err(system("handling signals"))?;
+    signals::watch(move || drop(on_signal.send(Wake::Stop))).map_err(system("handling signals"))?;
     let geo = geo_watch::spawn(ready.geo.as_ref().clone(), config.geoip.reload)
         .map_err(system("starting the thread that watches GeoIP files"))?;
-    let setup::Ready { pipeline, console, chat, .. } = ready;
+    let setup::Ready {
+        pipeline,
+        console,
+        chat,
+        ..
+    } = ready;
     let pipeline = pipeline.with(geo, Arc::clone(&stopping));
     let thread = std::thread::Builder::new()
         .name("kh-pipeline".to_owned())
@@ -188,7 +192,9 @@ impl Drop for OnDrop {
 
 /// The clock, in milliseconds since 1970.
 fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -56,8 +56,21 @@ impl Outbox {
     }
 
     /// Takes a message and sends it as soon as there is room.
-    pub(super) fn push(&mut self, token: Token, topic: OutputTopic, key: Option<Vec<u8>>, payload: Vec<u8>) {
-        self.messages.insert(token.0, Message { topic, key, payload });
+    pub(super) fn push(
+        &mut self,
+        token: Token,
+        topic: OutputTopic,
+        key: Option<Vec<u8>>,
+        payload: Vec<u8>,
+    ) {
+        self.messages.insert(
+            token.0,
+            Message {
+                topic,
+                key,
+                payload,
+            },
+        );
         self.waiting.push_back(token.0);
         self.send();
     }
@@ -73,20 +86,32 @@ impl Outbox {
             match result {
                 Ok(()) => {
                     self.messages.remove(&token);
-                    events.push(Event::Acknowledged { token: Token(token) });
+                    events.push(Event::Acknowledged {
+                        token: Token(token),
+                    });
                 }
-                Err(Refusal { for_good: true, reason }) => {
+                Err(Refusal {
+                    for_good: true,
+                    reason,
+                }) => {
                     self.messages.remove(&token);
-                    events.push(Event::Refused { token: Token(token), reason });
+                    events.push(Event::Refused {
+                        token: Token(token),
+                        reason,
+                    });
                 }
-                Err(Refusal { for_good: false, reason }) => {
+                Err(Refusal {
+                    for_good: false,
+                    reason,
+                }) => {
                     self.again.push_back((now + RESEND_AFTER, token));
                     self.complain(now, token, &reason);
                 }
             }
         }
         while self.again.front().is_some_and(|(due, _)| *due <= now) {
-            self.waiting.extend(self.again.pop_front().map(|(_, token)| token));
+            self.waiting
+                .extend(self.again.pop_front().map(|(_, token)| token));
         }
         self.send();
     }
@@ -96,7 +121,11 @@ impl Outbox {
         while let Some(token) = self.waiting.front() {
             if let Some(message) = self.messages.get(token) {
                 let topic = name(&self.topics, message.topic);
-                if self.sink.send(topic, message.key.as_deref(), &message.payload, *token).is_err() {
+                if self
+                    .sink
+                    .send(topic, message.key.as_deref(), &message.payload, *token)
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -105,7 +134,9 @@ impl Outbox {
     }
 
     fn complain(&mut self, now: Instant, token: u64, reason: &str) {
-        let quiet = self.complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
+        let quiet = self
+            .complained
+            .is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
         if let Some(message) = self.messages.get(&token)
             && quiet
         {

@@ -13,8 +13,8 @@
 use std::sync::Arc;
 
 use keyhawk_alerts::{
-    ALERT_SCHEMA_ID, Alert, CommandMode, CommandTopic, Emitted, Entity, Guard, Proposal, Severity, Status,
-    TimeMs, Why, alert_id, stamp,
+    ALERT_SCHEMA_ID, Alert, CommandMode, CommandTopic, Emitted, Entity, Guard, Proposal, Severity,
+    Status, TimeMs, Why, alert_id, stamp,
 };
 use keyhawk_engine::delivery::{Output, OutputTopic, TopicPartition};
 use keyhawk_events::{DeadLetter, LateRow};
@@ -58,24 +58,40 @@ impl Publisher {
     }
 
     /// The messages of a batch, in the order in which they are to be produced; counts as it goes.
-    pub(super) fn outputs(&mut self, processed: Processed, place: &Place<'_>, now_ms: i64) -> Vec<Output> {
+    pub(super) fn outputs(
+        &mut self,
+        processed: Processed,
+        place: &Place<'_>,
+        now_ms: i64,
+    ) -> Vec<Output> {
         let counts = processed.counts;
         let rows = counts.events + counts.late;
         metrics::counter!("keyhawk_rows_total").increment(rows);
         metrics::counter!("keyhawk_late_rows_total").increment(counts.late);
         for (rule, found) in self.rules.alerts.iter().zip(&processed.findings) {
             if *found > 0 {
-                metrics::counter!("keyhawk_findings_total", "rule" => rule.name.clone()).increment(*found);
+                metrics::counter!("keyhawk_findings_total", "rule" => rule.name.clone())
+                    .increment(*found);
             }
         }
         if processed.failed_rows > 0 {
-            judge(&Trouble::FailedRows { partition: place.partition, rows: processed.failed_rows });
+            judge(&Trouble::FailedRows {
+                partition: place.partition,
+                rows: processed.failed_rows,
+            });
         }
 
         let mut outputs = Vec::new();
-        outputs.extend(processed.late.into_iter().map(|row| late_output(row, place.partition)));
+        outputs.extend(
+            processed
+                .late
+                .into_iter()
+                .map(|row| late_output(row, place.partition)),
+        );
         for letter in &processed.dead {
-            judge(&Trouble::BadRecord { reason: letter.reason.as_str() });
+            judge(&Trouble::BadRecord {
+                reason: letter.reason.as_str(),
+            });
             outputs.push(dead_output(letter));
         }
         for emitted in processed.emitted {
@@ -84,7 +100,10 @@ impl Publisher {
                 Emitted::Proposal(proposal) => self.decide(*proposal, place, now_ms, &mut outputs),
             }
         }
-        if let Some(found) = self.late_share.count(&place.partition.topic, now_ms, rows, counts.late) {
+        if let Some(found) =
+            self.late_share
+                .count(&place.partition.topic, now_ms, rows, counts.late)
+        {
             let alert = self.late_alert(found, place, now_ms);
             outputs.push(self.alert_output(alert, place, now_ms));
         }
@@ -100,14 +119,22 @@ impl Publisher {
                 .increment(1);
         }
         if let Some(record_ms) = place.newest_record_ms {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds between two times of one run")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "milliseconds between two times of one run"
+            )]
             let seconds = now_ms.saturating_sub(record_ms).max(0) as f64 / 1000.0;
             metrics::histogram!("keyhawk_alert_latency_seconds").record(seconds);
         }
         let id = if opens {
             hex_id(&alert.id)
         } else {
-            id_of(&["alert", &alert.id, &alert.count.to_string(), alert.severity.as_str()])
+            id_of(&[
+                "alert",
+                &alert.id,
+                &alert.count.to_string(),
+                alert.severity.as_str(),
+            ])
         };
         Output {
             id,
@@ -118,7 +145,13 @@ impl Publisher {
     }
 
     /// Hands a proposal to the guard and publishes what it says.
-    fn decide(&mut self, proposal: Proposal, place: &Place<'_>, now_ms: i64, outputs: &mut Vec<Output>) {
+    fn decide(
+        &mut self,
+        proposal: Proposal,
+        place: &Place<'_>,
+        now_ms: i64,
+        outputs: &mut Vec<Output>,
+    ) {
         let decision = self.guard.decide(proposal, now_ms);
         let topic = match decision.topic() {
             CommandTopic::Commands => OutputTopic::Commands,
@@ -232,7 +265,11 @@ fn record_id(kind: &str, topic: &str, partition: i32, offset: i64) -> [u8; 16] {
 
 /// The bytes of an id of 32 hex digits; the digest of any other text.
 fn hex_id(id: &str) -> [u8; 16] {
-    let number = if id.len() == 32 { u128::from_str_radix(id, 16).ok() } else { None };
+    let number = if id.len() == 32 {
+        u128::from_str_radix(id, 16).ok()
+    } else {
+        None
+    };
     number.map_or_else(|| id_of(&[id]), u128::to_be_bytes)
 }
 
@@ -264,8 +301,14 @@ mod tests {
 
     #[test]
     fn a_late_row_is_marked_and_names_its_record() {
-        let partition = TopicPartition { topic: "api".into(), partition: 3 };
-        let row = LateRow { offset: 17, json: r#"{"api_key":"k"}"#.to_owned() };
+        let partition = TopicPartition {
+            topic: "api".into(),
+            partition: 3,
+        };
+        let row = LateRow {
+            offset: 17,
+            json: r#"{"api_key":"k"}"#.to_owned(),
+        };
         let output = late_output(row, &partition);
         let json: Value = serde_json::from_slice(&output.payload).unwrap();
         assert_eq!(
@@ -279,17 +322,33 @@ mod tests {
         let rules = Arc::new(RuleTexts::shipped().compile().unwrap());
         let guard = Guard::new("test".to_owned(), GuardConfig::default());
         let mut publisher = Publisher::new("test", &rules, guard);
-        let partition = TopicPartition { topic: "api".into(), partition: 0 };
+        let partition = TopicPartition {
+            topic: "api".into(),
+            partition: 0,
+        };
         let mut processed = Processed::default();
         processed.counts.events = 1_990;
         processed.counts.late = 10;
-        let place = Place { partition: &partition, next_offset: 2_000, newest_record_ms: Some(0) };
+        let place = Place {
+            partition: &partition,
+            next_offset: 2_000,
+            newest_record_ms: Some(0),
+        };
         let outputs = publisher.outputs(processed, &place, 5_000);
-        let [output] = outputs.as_slice() else { panic!("one alert: {outputs:?}") };
+        let [output] = outputs.as_slice() else {
+            panic!("one alert: {outputs:?}")
+        };
         let alert: Alert = serde_json::from_slice(&output.payload).unwrap();
-        assert_eq!((alert.rule.as_str(), alert.entity.record_key()), (LATE_RULE, "api"));
+        assert_eq!(
+            (alert.rule.as_str(), alert.entity.record_key()),
+            (LATE_RULE, "api")
+        );
         assert_eq!(alert.emitted_at, Some(TimeMs(5_000)));
-        assert!(alert.summary.starts_with("0.5 % of the rows of api"), "{}", alert.summary);
+        assert!(
+            alert.summary.starts_with("0.5 % of the rows of api"),
+            "{}",
+            alert.summary
+        );
         assert_eq!(output.key.as_deref(), Some(b"api".as_slice()));
     }
 }

@@ -67,7 +67,14 @@ pub(super) struct Unstarted {
 impl Unstarted {
     /// The pipeline, with what the main thread holds the other end of.
     pub(super) fn with(self, geo: GeoWatch, stopping: Arc<AtomicBool>) -> Pipeline {
-        let Unstarted { factory, publisher, outbox, source, events, status } = self;
+        let Unstarted {
+            factory,
+            publisher,
+            outbox,
+            source,
+            events,
+            status,
+        } = self;
         Pipeline {
             factory,
             publisher,
@@ -141,7 +148,11 @@ impl Pipeline {
                  committed is read again at the next start, its outputs have the same ids"
             );
         }
-        if self.failed { Ended::Failed } else { Ended::Stopped }
+        if self.failed {
+            Ended::Failed
+        } else {
+            Ended::Stopped
+        }
     }
 
     /// What is due whether or not an event came.
@@ -155,7 +166,11 @@ impl Pipeline {
             self.tell(event);
         }
         while let Ok(geo) = self.geo.changed.try_recv() {
-            for partition in self.lanes.values_mut().filter_map(|lane| lane.partition.as_mut()) {
+            for partition in self
+                .lanes
+                .values_mut()
+                .filter_map(|lane| lane.partition.as_mut())
+            {
                 partition.set_geo(Arc::clone(&geo));
             }
             self.factory.geo = geo;
@@ -171,7 +186,10 @@ impl Pipeline {
         let lanes = &self.lanes;
         let sent = |key: &TopicPartition| lanes.get(key).and_then(|lane| lane.commit_sent);
         for (partition, epoch) in self.releases.settle(now, &self.delivery, sent) {
-            self.tell(Event::Lost { partition: partition.clone(), epoch });
+            self.tell(Event::Lost {
+                partition: partition.clone(),
+                epoch,
+            });
             self.forget(&partition, epoch);
         }
         if now >= self.next_report {
@@ -199,7 +217,11 @@ impl Pipeline {
                 }
             }
             SourceEvent::Revoked(revoked) => self.revoke(revoked),
-            SourceEvent::Committed { partition, next_offset, error } => {
+            SourceEvent::Committed {
+                partition,
+                next_offset,
+                error,
+            } => {
                 let result = error.as_deref().map_or(CommitResult::Done, failure);
                 self.answer_commit(&partition, next_offset, result);
             }
@@ -214,16 +236,25 @@ impl Pipeline {
         let (key, epoch) = named(&assigned);
         let made = self.factory.partition(&key.topic, key.partition);
         let partition = made.map_err(|error| self.fail(&key, &error)).ok();
-        self.lanes.insert(key.clone(), Lane::new(assigned, partition));
+        self.lanes
+            .insert(key.clone(), Lane::new(assigned, partition));
         // Numbering begins anew: nothing is recovered from what the last commit says.
-        self.tell(Event::Assigned { partition: key, epoch, resume: None });
+        self.tell(Event::Assigned {
+            partition: key,
+            epoch,
+            resume: None,
+        });
     }
 
     fn revoke(&mut self, revoked: Revoked) {
         let leaving: Vec<_> = revoked.partitions.iter().map(named).collect();
         let now = Instant::now();
         for (key, epoch) in &leaving {
-            let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.assigned.epoch == epoch.0) else {
+            let Some(lane) = self
+                .lanes
+                .get_mut(key)
+                .filter(|lane| lane.assigned.epoch == epoch.0)
+            else {
                 continue;
             };
             lane.partition = None;
@@ -237,7 +268,10 @@ impl Pipeline {
         match revoked.reason {
             ReleaseReason::Lost => {
                 for (partition, epoch) in leaving {
-                    self.tell(Event::Lost { partition: partition.clone(), epoch });
+                    self.tell(Event::Lost {
+                        partition: partition.clone(),
+                        epoch,
+                    });
                     self.forget(&partition, epoch);
                 }
             }
@@ -262,7 +296,12 @@ impl Pipeline {
         {
             lane.commit_sent = None;
         }
-        self.tell(Event::Committed { partition, epoch, next_offset, result });
+        self.tell(Event::Committed {
+            partition,
+            epoch,
+            next_offset,
+            result,
+        });
     }
 
     fn with_held_batches(&self) -> Vec<TopicPartition> {
@@ -277,13 +316,18 @@ impl Pipeline {
             && !lane.paused
             && let Some(batch) = lane.held.pop_front()
         {
-            let too_late = self.stop_seen.is_some_and(|seen| seen.elapsed() > FINISH_WITHIN);
+            let too_late = self
+                .stop_seen
+                .is_some_and(|seen| seen.elapsed() > FINISH_WITHIN);
             let Some(partition) = lane.partition.as_mut().filter(|_| !too_late) else {
                 // One batch was skipped, so all after it must be.
                 lane.partition = None;
                 continue;
             };
-            let newest_record_ms = batch.records().filter_map(|record| record.record_time_ms).max();
+            let newest_record_ms = batch
+                .records()
+                .filter_map(|record| record.record_time_ms)
+                .max();
             for record in batch.records() {
                 partition.push(Record {
                     payload: record.payload,
@@ -295,9 +339,18 @@ impl Pipeline {
                 Ok(processed) => {
                     let epoch = Epoch(lane.assigned.epoch);
                     let next_offset = batch.next_offset();
-                    let place = Place { partition: key, next_offset, newest_record_ms };
+                    let place = Place {
+                        partition: key,
+                        next_offset,
+                        newest_record_ms,
+                    };
                     let outputs = self.publisher.outputs(processed, &place, now_ms());
-                    self.tell(Event::Batch { partition: key.clone(), epoch, next_offset, outputs });
+                    self.tell(Event::Batch {
+                        partition: key.clone(),
+                        epoch,
+                        next_offset,
+                        outputs,
+                    });
                 }
                 Err(error) => self.fail(key, &error),
             }
@@ -306,7 +359,11 @@ impl Pipeline {
 
     /// The partition stops, and then the process.
     fn fail(&mut self, key: &TopicPartition, error: &partition::Error) {
-        if judge(&Trouble::Invariant { partition: key, error }) == Verdict::StopPartition {
+        if judge(&Trouble::Invariant {
+            partition: key,
+            error,
+        }) == Verdict::StopPartition
+        {
             if let Some(lane) = self.lanes.get_mut(key) {
                 lane.partition = None;
                 lane.held.clear();
@@ -317,7 +374,11 @@ impl Pipeline {
     }
 
     fn forget(&mut self, key: &TopicPartition, epoch: Epoch) {
-        if self.lanes.get(key).is_some_and(|lane| lane.assigned.epoch == epoch.0) {
+        if self
+            .lanes
+            .get(key)
+            .is_some_and(|lane| lane.assigned.epoch == epoch.0)
+        {
             self.lanes.remove(key);
             lane::watermark_delay(key).set(0.0);
         }
@@ -338,10 +399,21 @@ impl Pipeline {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Produce { token, topic, key, payload, .. } => {
+            Effect::Produce {
+                token,
+                topic,
+                key,
+                payload,
+                ..
+            } => {
                 self.outbox.push(token, topic, key, payload);
             }
-            Effect::Commit { partition, epoch, next_offset, metadata } => {
+            Effect::Commit {
+                partition,
+                epoch,
+                next_offset,
+                metadata,
+            } => {
                 if let Some(lane) = self.lane(&partition, epoch) {
                     lane.commit_sent = Some(next_offset);
                     let assigned = lane.assigned.clone();
@@ -367,7 +439,9 @@ impl Pipeline {
     }
 
     fn lane(&mut self, key: &TopicPartition, epoch: Epoch) -> Option<&mut Lane> {
-        self.lanes.get_mut(key).filter(|lane| lane.assigned.epoch == epoch.0)
+        self.lanes
+            .get_mut(key)
+            .filter(|lane| lane.assigned.epoch == epoch.0)
     }
 
     /// Heartbeat, gauges, and what `/readyz` shows.

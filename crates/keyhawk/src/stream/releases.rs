@@ -31,9 +31,19 @@ pub(super) struct Releases {
 
 impl Releases {
     /// Adds a revoke; the source waits for it for `wait`, counted from now.
-    pub(super) fn add(&mut self, revoked: Revoked, waiting: Vec<Leaving>, now: Instant, wait: Duration) {
+    pub(super) fn add(
+        &mut self,
+        revoked: Revoked,
+        waiting: Vec<Leaving>,
+        now: Instant,
+        wait: Duration,
+    ) {
         let deadline = now + wait.saturating_sub(BEFORE_DEADLINE);
-        self.open.push(Release { revoked, waiting, deadline });
+        self.open.push(Release {
+            revoked,
+            waiting,
+            deadline,
+        });
     }
 
     /// Releases revokes that are done. Returns the partitions of a rebalance that may be waited for
@@ -46,10 +56,17 @@ impl Releases {
     ) -> Vec<Leaving> {
         let mut lost = Vec::new();
         for mut release in std::mem::take(&mut self.open) {
-            let by_sending =
-                matches!(release.revoked.reason, ReleaseReason::Stop | ReleaseReason::Replaced);
+            let by_sending = matches!(
+                release.revoked.reason,
+                ReleaseReason::Stop | ReleaseReason::Replaced
+            );
             release.waiting.retain(|(partition, epoch)| {
-                !is_done(delivery, partition, *epoch, by_sending.then(|| sent(partition)))
+                !is_done(
+                    delivery,
+                    partition,
+                    *epoch,
+                    by_sending.then(|| sent(partition)),
+                )
             });
             if release.waiting.is_empty() {
                 release.revoked.done();
@@ -80,7 +97,10 @@ fn is_done(
     epoch: Epoch,
     sent: Option<Option<i64>>,
 ) -> bool {
-    let Some(status) = delivery.status(partition).filter(|status| status.epoch == epoch) else {
+    let Some(status) = delivery
+        .status(partition)
+        .filter(|status| status.epoch == epoch)
+    else {
         return true;
     };
     let Some(sent) = sent else { return false };
@@ -96,7 +116,10 @@ mod tests {
 
     #[test]
     fn a_partition_is_done_when_its_last_commit_is_sent_or_delivery_let_go() {
-        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let partition = TopicPartition {
+            topic: "t".into(),
+            partition: 0,
+        };
         let epoch = Epoch(1);
         let mut delivery = Delivery::new(Config::default());
         let mut effects = Vec::new();
@@ -104,19 +127,36 @@ mod tests {
         let done = |delivery: &Delivery, sent| is_done(delivery, &partition, epoch, sent);
         assert!(done(&delivery, None), "not held");
 
-        let assigned = Event::Assigned { partition: partition.clone(), epoch, resume: None };
+        let assigned = Event::Assigned {
+            partition: partition.clone(),
+            epoch,
+            resume: None,
+        };
         tell(&mut delivery, assigned);
         assert!(done(&delivery, Some(None)), "nothing to commit");
         assert!(!done(&delivery, None), "still held");
 
-        let batch =
-            Event::Batch { partition: partition.clone(), epoch, next_offset: 7, outputs: Vec::new() };
+        let batch = Event::Batch {
+            partition: partition.clone(),
+            epoch,
+            next_offset: 7,
+            outputs: Vec::new(),
+        };
         tell(&mut delivery, batch);
         assert!(!done(&delivery, Some(None)), "its commit is not sent");
-        assert!(!done(&delivery, Some(Some(5))), "an earlier commit is under way");
+        assert!(
+            !done(&delivery, Some(Some(5))),
+            "an earlier commit is under way"
+        );
         assert!(done(&delivery, Some(Some(7))));
 
-        tell(&mut delivery, Event::Lost { partition: partition.clone(), epoch });
+        tell(
+            &mut delivery,
+            Event::Lost {
+                partition: partition.clone(),
+                epoch,
+            },
+        );
         assert!(done(&delivery, None));
     }
 }

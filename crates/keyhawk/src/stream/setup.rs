@@ -35,8 +35,9 @@ impl Ready {
 pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     let secret = config.fingerprint_secret().map_err(Error::Config)?;
     let prefixes = config.identity.prefixes.clone();
-    let fingerprinter =
-        Fingerprinter::new(secret.expose().as_bytes(), prefixes).map(Arc::new).map_err(Error::Events)?;
+    let fingerprinter = Fingerprinter::new(secret.expose().as_bytes(), prefixes)
+        .map(Arc::new)
+        .map_err(Error::Events)?;
     let rules = rules(config)?;
     let geo = Arc::new(geo(config)?);
     tracing::info!(
@@ -48,8 +49,13 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     let status = Status::new(now_ms());
     status.set_detail("rules", rules.alerts.len().into());
     let listen = config.console.listen;
-    let console = console::serve(listen, Arc::clone(&status), install_metrics())
-        .map_err(|source| Error::Console { address: listen, source })?;
+    let console =
+        console::serve(listen, Arc::clone(&status), install_metrics()).map_err(|source| {
+            Error::Console {
+                address: listen,
+                source,
+            }
+        })?;
     tracing::info!(address = %console.local_addr, "the console listens");
 
     let topics = topics::settings(config)?;
@@ -81,11 +87,18 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
         events,
         status,
     };
-    Ok(Ready { pipeline, console, chat, geo })
+    Ok(Ready {
+        pipeline,
+        console,
+        chat,
+        geo,
+    })
 }
 
 fn rules(config: &Config) -> Result<Arc<RuleSet>, Error> {
-    let rules = RuleTexts::read(&config.rules.dir).and_then(RuleTexts::compile).map_err(Error::Rules)?;
+    let rules = RuleTexts::read(&config.rules.dir)
+        .and_then(RuleTexts::compile)
+        .map_err(Error::Rules)?;
     if !rules.compiled.unkeyed.is_empty() {
         return Err(Error::Unkeyed(rules.compiled.unkeyed));
     }
@@ -103,7 +116,11 @@ fn geo(config: &Config) -> Result<GeoDatabases, Error> {
 
 fn source(config: &Config) -> SourceConfig {
     let kafka = &config.kafka;
-    let mut source = SourceConfig::new(kafka.brokers.join(","), kafka.group_id.as_str(), config.topics.keys());
+    let mut source = SourceConfig::new(
+        kafka.brokers.join(","),
+        kafka.group_id.as_str(),
+        config.topics.keys(),
+    );
     source.client_id.clone_from(&kafka.client_id);
     source.instance_id.clone_from(&kafka.instance_id);
     source.start_at = kafka.start_at;
@@ -118,7 +135,13 @@ fn source(config: &Config) -> SourceConfig {
 }
 
 fn chat(config: &Config, url: &str) -> keyhawk_connectors::Result<AlertsReader> {
-    let Chat { group_id, show_address, max_tries, dead_letter, .. } = &config.chat;
+    let Chat {
+        group_id,
+        show_address,
+        max_tries,
+        dead_letter,
+        ..
+    } = &config.chat;
     // Instances that were started together must not retry together.
     let seed = u64::from(std::process::id()) ^ now_ms().unsigned_abs();
     let mut webhook = WebhookConfig::new(SecretUrl::new(url)?, seed);
@@ -129,7 +152,10 @@ fn chat(config: &Config, url: &str) -> keyhawk_connectors::Result<AlertsReader> 
         alerts_topic: config.output.alerts.clone(),
         group_id: group_id.clone(),
         dead_letter_topic: dead_letter.clone(),
-        chat: ChatConfig { show_address: *show_address, ..ChatConfig::default() },
+        chat: ChatConfig {
+            show_address: *show_address,
+            ..ChatConfig::default()
+        },
         webhook,
     })
 }
@@ -138,13 +164,29 @@ impl Factory {
     /// Makes a partition of each topic and throws it away: what cannot be made is said at the start.
     fn check(&self) -> Result<(), crate::partition::Error> {
         let topics: &BTreeMap<String, TopicSettings> = &self.topics;
-        topics.keys().try_for_each(|topic| self.partition(topic, 0).map(drop))
+        topics
+            .keys()
+            .try_for_each(|topic| self.partition(topic, 0).map(drop))
     }
 
     /// A partition without state.
-    pub(super) fn partition(&self, topic: &str, partition: i32) -> Result<Partition, crate::partition::Error> {
-        let settings = self.topics.get(topic).cloned().unwrap_or_else(|| TopicSettings::new(topic));
-        let Factory { deployment, rules, fingerprinter, geo, .. } = self;
+    pub(super) fn partition(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Partition, crate::partition::Error> {
+        let settings = self
+            .topics
+            .get(topic)
+            .cloned()
+            .unwrap_or_else(|| TopicSettings::new(topic));
+        let Factory {
+            deployment,
+            rules,
+            fingerprinter,
+            geo,
+            ..
+        } = self;
         Partition::new(rules, deployment, settings, partition, fingerprinter, geo)
     }
 }

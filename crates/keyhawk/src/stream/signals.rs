@@ -13,10 +13,15 @@ const IMPATIENT: i32 = 130;
 ///
 /// The system gives no thread or takes no handler.
 pub(super) fn watch(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
     };
     let wait = move || {
         runtime.block_on(either(&mut terminate, &mut interrupt));
@@ -25,7 +30,9 @@ pub(super) fn watch(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
         tracing::warn!("a second signal: ended at once, the rest is read again at the next start");
         std::process::exit(IMPATIENT);
     };
-    std::thread::Builder::new().name("kh-signals".to_owned()).spawn(wait)?;
+    std::thread::Builder::new()
+        .name("kh-signals".to_owned())
+        .spawn(wait)?;
     Ok(())
 }
 

@@ -20,7 +20,10 @@ pub(super) fn settings(config: &Config) -> Result<BTreeMap<String, TopicSettings
     let mut all = BTreeMap::new();
     for (name, topic) in &config.topics {
         if topic.keyed_by != KEY {
-            return Err(Error::KeyedBy { topic: name.clone(), column: topic.keyed_by.clone() });
+            return Err(Error::KeyedBy {
+                topic: name.clone(),
+                column: topic.keyed_by.clone(),
+            });
         }
         let mut settings = topic_settings(name, Some(topic));
         let by_broker = match timestamp_type(&brokers, &config.kafka.properties, name) {
@@ -57,7 +60,13 @@ pub(super) fn settings(config: &Config) -> Result<BTreeMap<String, TopicSettings
 pub(super) fn look_for_outputs(config: &Config) {
     let brokers = config.kafka.brokers.join(",");
     let output = &config.output;
-    for name in [&output.alerts, &output.commands, &output.shadow, &output.late, &output.dead_letter] {
+    for name in [
+        &output.alerts,
+        &output.commands,
+        &output.shadow,
+        &output.late,
+        &output.dead_letter,
+    ] {
         let answer = timestamp_type(&brokers, &config.kafka.properties, name);
         if let Err(ConnectError::NoTopic { .. }) = answer {
             tracing::warn!(

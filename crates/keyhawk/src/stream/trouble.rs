@@ -16,13 +16,19 @@ use crate::partition;
 /// One thing that went wrong.
 pub(super) enum Trouble<'a> {
     /// Rows on which a rule's expression failed.
-    FailedRows { partition: &'a TopicPartition, rows: u64 },
+    FailedRows {
+        partition: &'a TopicPartition,
+        rows: u64,
+    },
     /// A record that is no event.
     BadRecord { reason: &'static str },
     /// Kafka, or a topic's limits or rights.
     Outside(&'a dyn fmt::Display),
     /// A partition's engine cannot go on.
-    Invariant { partition: &'a TopicPartition, error: &'a partition::Error },
+    Invariant {
+        partition: &'a TopicPartition,
+        error: &'a partition::Error,
+    },
 }
 
 /// Whether the partition goes on.

@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "tests read files, wait and look at the clock"
 )]
-
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod connectors;

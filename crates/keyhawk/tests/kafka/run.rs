@@ -35,7 +35,10 @@ pub fn trials(harness: &'static Harness) -> Vec<Trial> {
             "a_stop_and_a_restart_between_two_attacks_lose_no_finding",
             a_stop_and_a_restart_between_two_attacks_lose_no_finding,
         ),
-        harness.trial("run_refuses_to_start_without_a_secret", run_refuses_to_start_without_a_secret),
+        harness.trial(
+            "run_refuses_to_start_without_a_secret",
+            run_refuses_to_start_without_a_secret,
+        ),
         harness.trial_alone(
             "a_broker_restart_delays_and_loses_nothing",
             a_broker_restart_delays_and_loses_nothing,
@@ -43,10 +46,21 @@ pub fn trials(harness: &'static Harness) -> Vec<Trial> {
     ]
 }
 
-fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(harness: &'static Harness, broker: &Broker) {
+fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(
+    harness: &'static Harness,
+    broker: &Broker,
+) {
     let traffic = Traffic::make(&traffic::four_attacks(), true);
-    assert!(traffic.records.len() >= 100_000, "{} records", traffic.records.len());
-    let chat = Server::start([Answer::status(429).header("Retry-After", "1"), Answer::status(500)]).unwrap();
+    assert!(
+        traffic.records.len() >= 100_000,
+        "{} records",
+        traffic.records.len()
+    );
+    let chat = Server::start([
+        Answer::status(429).header("Retry-After", "1"),
+        Answer::status(500),
+    ])
+    .unwrap();
     let installation = Installation::new(harness, broker, Some(&chat.url()));
     traffic.produce(broker, &installation.topic, 0..traffic.records.len());
     let instance = installation.start();
@@ -54,25 +68,59 @@ fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(harness: &'static Har
     installation.wait_committed(broker, &traffic.ends(), LONG);
 
     let alerts = messages(broker, &installation.alerts);
-    let late_alerts: Vec<_> = alerts.iter().filter(|alert| alert["rule"] == "late_share_high").collect();
+    let late_alerts: Vec<_> = alerts
+        .iter()
+        .filter(|alert| alert["rule"] == "late_share_high")
+        .collect();
     assert_eq!(late_alerts.len(), 1, "{late_alerts:?}");
     assert_eq!(of_rules(&alerts), expected.alerts);
     for kind in traffic::FOUND {
-        assert!(expected.rules.contains(kind.name()), "{} among {:?}", kind.name(), expected.rules);
+        assert!(
+            expected.rules.contains(kind.name()),
+            "{} among {:?}",
+            kind.name(),
+            expected.rules
+        );
     }
-    let (given, told) = (messages(broker, &installation.commands), messages(broker, &installation.shadow));
-    let ids = given.iter().chain(&told).map(|command| text(&command["id"])).collect::<BTreeSet<_>>();
+    let (given, told) = (
+        messages(broker, &installation.commands),
+        messages(broker, &installation.shadow),
+    );
+    let ids = given
+        .iter()
+        .chain(&told)
+        .map(|command| text(&command["id"]))
+        .collect::<BTreeSet<_>>();
     assert_eq!(ids, expected.commands);
-    assert_eq!(ids.len(), given.len() + told.len(), "no command is given twice");
-    assert!(given.iter().all(|command| command["mode"] == "auto" && command["key_id"].is_string()));
+    assert_eq!(
+        ids.len(),
+        given.len() + told.len(),
+        "no command is given twice"
+    );
+    assert!(
+        given
+            .iter()
+            .all(|command| command["mode"] == "auto" && command["key_id"].is_string())
+    );
     assert!(told.iter().all(|command| command["mode"] == "shadow"));
     assert!(!ids.is_empty());
     let dead = messages(broker, &installation.dead);
     assert_eq!(dead_reasons(&dead), traffic.dead);
-    assert_eq!(dead.len(), traffic.dead.len(), "no dead letter is written twice");
+    assert_eq!(
+        dead.len(),
+        traffic.dead.len(),
+        "no dead letter is written twice"
+    );
     let late = messages(broker, &installation.late);
-    assert_eq!(late.iter().map(place).collect::<BTreeSet<_>>(), traffic.late);
-    assert_eq!(late.len(), traffic.late.len(), "no late row is written twice");
+    assert_eq!(
+        late.iter().map(place).collect::<BTreeSet<_>>(),
+        traffic.late
+    );
+    assert_eq!(
+        late.len(),
+        traffic.late.len(),
+        "no late row is written twice"
+    );
     assert!(late.iter().all(|row| row["late"] == true));
 
     hold(ALERT_SCHEMA, &alerts);
@@ -80,17 +128,29 @@ fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(harness: &'static Har
     hold(COMMAND_SCHEMA, &told);
     let told = chat.wait_accepted(alerts.len(), LONG);
     assert_eq!(told.len(), alerts.len(), "each alert is a message, once");
-    assert!(chat.requests().iter().any(|request| request.answered == 429));
+    assert!(
+        chat.requests()
+            .iter()
+            .any(|request| request.answered == 429)
+    );
 
     let metrics = instance.get("/metrics");
-    for metric in ["keyhawk_late_rows_total", "keyhawk_alert_latency_seconds_bucket", "keyhawk_findings_total"] {
+    for metric in [
+        "keyhawk_late_rows_total",
+        "keyhawk_alert_latency_seconds_bucket",
+        "keyhawk_findings_total",
+    ] {
         assert!(metrics.contains(metric), "{metric} in {metrics}");
     }
     let late_rows = format!("keyhawk_late_rows_total {}", traffic.late.len());
     assert!(metrics.contains(&late_rows), "{late_rows} in {metrics}");
-    let ready: Value = serde_json::from_str(instance.get("/readyz").split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let ready: Value =
+        serde_json::from_str(instance.get("/readyz").split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!(ready["ready"], true);
-    assert_eq!(ready["details"]["partitions"].as_array().unwrap().len(), PARTITIONS);
+    assert_eq!(
+        ready["details"]["partitions"].as_array().unwrap().len(),
+        PARTITIONS
+    );
     let (status, took, log) = instance.terminate();
     assert!(status.success(), "{status}: {log}");
     assert!(took < STOP_MAX, "the stop took {took:?}");
@@ -99,24 +159,46 @@ fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(harness: &'static Har
     // One row in 400 lies an hour behind.
     assert!(lag.contains("Proposed: lateness = \"1h\""), "{lag}");
 
-    for (name, output) in [("metrics", metrics), ("log", log), ("chat", told.join("\n")), ("lag", lag)] {
-        assert_eq!(find_leak(output.as_bytes(), &traffic.secrets), None, "in the {name}");
+    for (name, output) in [
+        ("metrics", metrics),
+        ("log", log),
+        ("chat", told.join("\n")),
+        ("lag", lag),
+    ] {
+        assert_eq!(
+            find_leak(output.as_bytes(), &traffic.secrets),
+            None,
+            "in the {name}"
+        );
     }
     for topic in installation.outputs() {
         for record in broker.consume_all(topic).unwrap() {
-            let whole = [record.key.clone().unwrap_or_default(), record.payload.clone().unwrap_or_default()];
-            assert_eq!(find_leak(&whole.concat(), &traffic.secrets), None, "in {topic}: {}", record.text());
+            let whole = [
+                record.key.clone().unwrap_or_default(),
+                record.payload.clone().unwrap_or_default(),
+            ];
+            assert_eq!(
+                find_leak(&whole.concat(), &traffic.secrets),
+                None,
+                "in {topic}: {}",
+                record.text()
+            );
         }
     }
 }
 
-fn a_stop_and_a_restart_between_two_attacks_lose_no_finding(harness: &'static Harness, broker: &Broker) {
+fn a_stop_and_a_restart_between_two_attacks_lose_no_finding(
+    harness: &'static Harness,
+    broker: &Broker,
+) {
     let scenario = traffic::four_attacks();
     let traffic = Traffic::make(&scenario, false);
     let installation = Installation::new(harness, broker, None);
     // Between the rate spike of the last morning and the impossible travel of its noon.
     let noon_ms = scenario.start_ms + 4 * 24 * HOUR_MS + 12 * HOUR_MS;
-    let half = traffic.records.partition_point(|record| record.arrival_ms < noon_ms);
+    let half = traffic
+        .records
+        .partition_point(|record| record.arrival_ms < noon_ms);
     traffic.produce(broker, &installation.topic, 0..half);
     let middle = traffic.ends_of(half);
 
@@ -125,7 +207,11 @@ fn a_stop_and_a_restart_between_two_attacks_lose_no_finding(harness: &'static Ha
     let (status, took, log) = first.terminate();
     assert!(status.success(), "{status}: {log}");
     assert!(took < STOP_MAX, "the stop took {took:?}");
-    assert_eq!(installation.committed(broker), middle, "a stop commits what it has read");
+    assert_eq!(
+        installation.committed(broker),
+        middle,
+        "a stop commits what it has read"
+    );
 
     let second = installation.start();
     traffic.produce(broker, &installation.topic, half..traffic.records.len());
@@ -156,7 +242,10 @@ fn run_refuses_to_start_without_a_secret(harness: &'static Harness, broker: &Bro
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("secret = {") && said.contains("[identity]") && said.contains("openssl rand"), "{said}");
+    assert!(
+        said.contains("secret = {") && said.contains("[identity]") && said.contains("openssl rand"),
+        "{said}"
+    );
 }
 
 fn a_broker_restart_delays_and_loses_nothing(harness: &'static Harness, broker: &Broker) {
@@ -177,18 +266,36 @@ fn a_broker_restart_delays_and_loses_nothing(harness: &'static Harness, broker: 
     assert!(took < STOP_MAX, "the stop took {took:?}");
 
     let expected = Expected::of(&installation, &traffic, &BTreeMap::new(), &traffic.ends());
-    assert_eq!(of_rules(&messages(broker, &installation.alerts)), expected.alerts);
-    assert!(expected.rules.contains(AttackKind::AuthFailures.name()), "{:?}", expected.rules);
+    assert_eq!(
+        of_rules(&messages(broker, &installation.alerts)),
+        expected.alerts
+    );
+    assert!(
+        expected.rules.contains(AttackKind::AuthFailures.name()),
+        "{:?}",
+        expected.rules
+    );
     let dead = messages(broker, &installation.dead);
     assert_eq!(dead_reasons(&dead), traffic.dead);
     let late = messages(broker, &installation.late);
-    assert_eq!(late.iter().map(place).collect::<BTreeSet<_>>(), traffic.late);
+    assert_eq!(
+        late.iter().map(place).collect::<BTreeSet<_>>(),
+        traffic.late
+    );
 }
 
 /// What `keyhawk lag` says of a topic.
 fn lag(broker: &Broker, topic: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_keyhawk"))
-        .args(["lag", "--brokers", broker.brokers(), "--topic", topic, "--records", "20000"])
+        .args([
+            "lag",
+            "--brokers",
+            broker.brokers(),
+            "--topic",
+            topic,
+            "--records",
+            "20000",
+        ])
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -200,15 +307,25 @@ fn lag(broker: &Broker, topic: &str) -> String {
 /// All messages of a topic.
 fn messages(broker: &Broker, topic: &str) -> Vec<Value> {
     let records: Vec<Consumed> = broker.consume_all(topic).unwrap();
-    records.iter().map(|record| serde_json::from_slice(record.payload.as_deref().unwrap()).unwrap()).collect()
+    records
+        .iter()
+        .map(|record| serde_json::from_slice(record.payload.as_deref().unwrap()).unwrap())
+        .collect()
 }
 
 /// How often each alert of a rule was published, by id, count and severity.
 fn of_rules(alerts: &[Value]) -> BTreeMap<(String, u64, String), usize> {
     let mut times = BTreeMap::new();
-    for alert in alerts.iter().filter(|alert| alert["rule"] != "late_share_high") {
+    for alert in alerts
+        .iter()
+        .filter(|alert| alert["rule"] != "late_share_high")
+    {
         assert!(alert["emitted_at"].is_string(), "{alert}");
-        let key = (text(&alert["id"]), alert["count"].as_u64().unwrap(), text(&alert["severity"]));
+        let key = (
+            text(&alert["id"]),
+            alert["count"].as_u64().unwrap(),
+            text(&alert["severity"]),
+        );
         *times.entry(key).or_default() += 1;
     }
     times
@@ -216,15 +333,26 @@ fn of_rules(alerts: &[Value]) -> BTreeMap<(String, u64, String), usize> {
 
 fn dead_reasons(dead: &[Value]) -> BTreeMap<Place, &'static str> {
     let reason = |letter: &Value| {
-        let reason = traffic::REASONS.into_iter().find(|reason| letter["reason"] == *reason);
-        let at = (letter["partition"].as_i64().unwrap() as i32, letter["offset"].as_i64().unwrap());
-        (at, reason.unwrap_or_else(|| panic!("an unexpected reason: {letter}")))
+        let reason = traffic::REASONS
+            .into_iter()
+            .find(|reason| letter["reason"] == *reason);
+        let at = (
+            letter["partition"].as_i64().unwrap() as i32,
+            letter["offset"].as_i64().unwrap(),
+        );
+        (
+            at,
+            reason.unwrap_or_else(|| panic!("an unexpected reason: {letter}")),
+        )
     };
     dead.iter().map(reason).collect()
 }
 
 fn place(row: &Value) -> Place {
-    (row["_partition"].as_i64().unwrap() as i32, row["_offset"].as_i64().unwrap())
+    (
+        row["_partition"].as_i64().unwrap() as i32,
+        row["_offset"].as_i64().unwrap(),
+    )
 }
 
 fn text(value: &Value) -> String {
@@ -234,9 +362,15 @@ fn text(value: &Value) -> String {
 /// Holds messages against a JSON Schema.
 fn hold(schema: &str, messages: &[Value]) {
     let schema: Value = serde_json::from_str(schema).unwrap();
-    let validator: Validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let validator: Validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap();
     for message in messages {
-        let errors: Vec<_> = validator.iter_errors(message).map(|error| error.to_string()).collect();
+        let errors: Vec<_> = validator
+            .iter_errors(message)
+            .map(|error| error.to_string())
+            .collect();
         assert!(errors.is_empty(), "{errors:#?}\n{message:#}");
     }
 }

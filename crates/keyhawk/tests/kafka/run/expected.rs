@@ -37,16 +37,26 @@ impl Expected {
         let fingerprinter = Fingerprinter::new(SECRET.as_bytes(), vec![PREFIX.to_owned()]).unwrap();
         let fingerprinter = Arc::new(fingerprinter);
         let (city, asn, anonymous) = installation.geo_files();
-        let geo = GeoConfig { city: vec![city], asn: vec![asn], anonymous: vec![anonymous] };
+        let geo = GeoConfig {
+            city: vec![city],
+            asn: vec![asn],
+            anonymous: vec![anonymous],
+        };
         let geo = Arc::new(GeoDatabases::open(&geo).unwrap());
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
         let mut expected = Expected::default();
         for (&number, &end) in to {
             let settings = TopicSettings::new(installation.topic.as_str());
             let mut partition =
                 Partition::new(&rules, "test", settings, number, &fingerprinter, &geo).unwrap();
             let begin = from.get(&number).copied().unwrap_or(0);
-            let records = traffic.records.iter().filter(|record| record.partition as i32 == number);
+            let records = traffic
+                .records
+                .iter()
+                .filter(|record| record.partition as i32 == number);
             for record in records.filter(|record| (begin..end).contains(&record.offset)) {
                 partition.push(Record {
                     payload: record.payload.as_deref(),

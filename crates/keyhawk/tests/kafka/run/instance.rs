@@ -51,7 +51,9 @@ impl Installation {
             chat_dead: harness.fresh("keyhawk.chat.dead"),
         };
         let by_broker = [("message.timestamp.type", "LogAppendTime")];
-        broker.create_topic(&installation.topic, PARTITIONS as i32, &by_broker).unwrap();
+        broker
+            .create_topic(&installation.topic, PARTITIONS as i32, &by_broker)
+            .unwrap();
         for topic in installation.outputs() {
             broker.create_topic(topic, 2, &[]).unwrap();
         }
@@ -64,7 +66,14 @@ impl Installation {
     }
 
     pub fn outputs(&self) -> [&str; 6] {
-        [&self.alerts, &self.commands, &self.shadow, &self.late, &self.dead, &self.chat_dead]
+        [
+            &self.alerts,
+            &self.commands,
+            &self.shadow,
+            &self.late,
+            &self.dead,
+            &self.chat_dead,
+        ]
     }
 
     fn config_path(&self) -> PathBuf {
@@ -74,7 +83,11 @@ impl Installation {
     /// City, ASN and Anonymous-IP.
     pub fn geo_files(&self) -> (PathBuf, PathBuf, PathBuf) {
         let path = |name: &str| self.folder.path().join(name);
-        (path("demo-city.mmdb"), path("demo-asn.mmdb"), path("demo-anonymous.mmdb"))
+        (
+            path("demo-city.mmdb"),
+            path("demo-asn.mmdb"),
+            path("demo-anonymous.mmdb"),
+        )
     }
 
     fn config(&self, broker: &Broker, webhook: Option<&str>) -> String {
@@ -168,12 +181,18 @@ level = "info,keyhawk=debug"
     /// What the group has committed, by partition; 0 where nothing. Empty while the broker does not
     /// say, as after a restart.
     pub fn committed(&self, broker: &Broker) -> BTreeMap<i32, i64> {
-        let committed = broker.committed(&self.group, &self.topic, PARTITIONS as i32).unwrap_or_default();
-        (0..).zip(committed.into_iter().map(|(offset, _)| offset.max(0))).collect()
+        let committed = broker
+            .committed(&self.group, &self.topic, PARTITIONS as i32)
+            .unwrap_or_default();
+        (0..)
+            .zip(committed.into_iter().map(|(offset, _)| offset.max(0)))
+            .collect()
     }
 
     pub fn wait_committed(&self, broker: &Broker, ends: &BTreeMap<i32, i64>, timeout: Duration) {
-        wait_for(&format!("commits up to {ends:?}"), timeout, || self.committed(broker) == *ends);
+        wait_for(&format!("commits up to {ends:?}"), timeout, || {
+            self.committed(broker) == *ends
+        });
     }
 }
 
@@ -191,11 +210,20 @@ impl Instance {
     /// The console's answer, head and body.
     pub fn get(&self, path: &str) -> String {
         let log = self.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut listens = lines.filter(|line| line["message"] == "the console listens");
-        let address = listens.next().unwrap()["address"].as_str().unwrap().to_owned();
+        let address = listens.next().unwrap()["address"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: keyhawk\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: keyhawk\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -207,12 +235,20 @@ impl Instance {
         // The shell's own `kill`: not every system has a program of that name.
         let kill = format!("kill -TERM {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status();
-        assert!(sent.unwrap().success(), "it ended by itself: {}", self.log());
+        assert!(
+            sent.unwrap().success(),
+            "it ended by itself: {}",
+            self.log()
+        );
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status, begun.elapsed(), self.log());
             }
-            assert!(begun.elapsed() < STOP_MAX * 2, "it does not stop: {}", self.log());
+            assert!(
+                begun.elapsed() < STOP_MAX * 2,
+                "it does not stop: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -22,8 +22,14 @@ pub const FOUND: [AttackKind; 4] = [
     AttackKind::AuthFailures,
 ];
 /// The reasons of the dead letters, in the order in which records are damaged.
-pub const REASONS: [&str; 6] =
-    ["not_json", "not_utf8", "missing_field", "bad_field", "future_time", "no_payload"];
+pub const REASONS: [&str; 6] = [
+    "not_json",
+    "not_utf8",
+    "missing_field",
+    "bad_field",
+    "future_time",
+    "no_payload",
+];
 
 /// One record in a hundred is damaged, and one event in 400 is there a second time, an hour older.
 const DAMAGED_EVERY: usize = 100;
@@ -58,8 +64,17 @@ pub fn four_attacks() -> Scenario {
 /// One day of a few keys, with a burst of refused calls about noon, where the log is cut in half.
 pub fn one_burst() -> Scenario {
     let start_ms = START_MS + 11 * HOUR_MS;
-    let attack = Attack { kind: AttackKind::AuthFailures, start_ms, end_ms: start_ms + 3 * HOUR_MS };
-    Scenario { keys: 20, days: 1, attacks: vec![attack], ..four_attacks() }
+    let attack = Attack {
+        kind: AttackKind::AuthFailures,
+        start_ms,
+        end_ms: start_ms + 3 * HOUR_MS,
+    };
+    Scenario {
+        keys: 20,
+        days: 1,
+        attacks: vec![attack],
+        ..four_attacks()
+    }
 }
 
 /// A record, as it is produced.
@@ -94,7 +109,10 @@ impl Traffic {
             secrets: credentials.secrets.clone(),
             ends: [0; PARTITIONS],
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
         for (number, event) in scenario.events().enumerate() {
             let (line, key) = credentials.line(&event);
             let partition = event.partition as usize;
@@ -105,11 +123,14 @@ impl Traffic {
                 traffic.push(&event, key.clone(), damaged(&line, REASONS[kind], now));
             }
             let is_doubled = seasoned && number % LATE_EVERY == 0;
-            let older = is_doubled.then(|| at_time(&line, &(event.event_time_ms - HOUR_MS).to_string()));
+            let older =
+                is_doubled.then(|| at_time(&line, &(event.event_time_ms - HOUR_MS).to_string()));
             traffic.push(&event, key.clone(), Some(line.into_bytes()));
             // Behind the event itself, so that its partition has a time to be late against.
             if let Some(older) = older {
-                traffic.late.insert((partition as i32, traffic.ends[partition]));
+                traffic
+                    .late
+                    .insert((partition as i32, traffic.ends[partition]));
                 traffic.push(&event, key, Some(older.into_bytes()));
             }
         }
@@ -120,7 +141,13 @@ impl Traffic {
         let partition = event.partition as usize;
         let offset = self.ends[partition];
         self.ends[partition] += 1;
-        self.records.push(Record { partition, offset, arrival_ms: event.arrival_ms, payload, key });
+        self.records.push(Record {
+            partition,
+            offset,
+            arrival_ms: event.arrival_ms,
+            payload,
+            key,
+        });
     }
 
     /// The offset after the last record of each partition.
@@ -130,7 +157,9 @@ impl Traffic {
 
     /// The same after so many records.
     pub fn ends_of(&self, records: usize) -> BTreeMap<i32, i64> {
-        let mut ends: BTreeMap<i32, i64> = (0..PARTITIONS as i32).map(|partition| (partition, 0)).collect();
+        let mut ends: BTreeMap<i32, i64> = (0..PARTITIONS as i32)
+            .map(|partition| (partition, 0))
+            .collect();
         for record in &self.records[..records] {
             ends.insert(record.partition as i32, record.offset + 1);
         }
@@ -158,18 +187,27 @@ struct Credentials {
 impl Credentials {
     fn random(scenario: &Scenario) -> Credentials {
         let mut random = generator(scenario.seed);
-        let mut credentials = Credentials { by_simulated: BTreeMap::new(), secrets: Vec::new() };
+        let mut credentials = Credentials {
+            by_simulated: BTreeMap::new(),
+            secrets: Vec::new(),
+        };
         for key in scenario.population() {
             let credential = if key.index % 5 == 3 {
                 let token = random_jwt(&mut random);
-                credentials.secrets.push(token.split_once('.').unwrap().1.to_owned());
+                credentials
+                    .secrets
+                    .push(token.split_once('.').unwrap().1.to_owned());
                 token
             } else {
                 let credential = random_key(&mut random, PREFIX);
-                credentials.secrets.push(credential[PREFIX.len()..].to_owned());
+                credentials
+                    .secrets
+                    .push(credential[PREFIX.len()..].to_owned());
                 credential
             };
-            credentials.by_simulated.insert(key.credential.expose().to_owned(), credential);
+            credentials
+                .by_simulated
+                .insert(key.credential.expose().to_owned(), credential);
         }
         credentials
     }
@@ -179,11 +217,16 @@ impl Credentials {
         let mut line = Vec::new();
         event.write_json(&mut line);
         let line = String::from_utf8(line.trim_ascii_end().to_vec()).unwrap();
-        let Some(key) = event.key() else { return (line, None) };
+        let Some(key) = event.key() else {
+            return (line, None);
+        };
         let simulated = key.credential.expose();
         let credential = &self.by_simulated[simulated];
         let record_key = key.key_id.as_ref().unwrap_or(credential);
-        (line.replace(simulated, credential), Some(record_key.clone().into_bytes()))
+        (
+            line.replace(simulated, credential),
+            Some(record_key.clone().into_bytes()),
+        )
     }
 }
 

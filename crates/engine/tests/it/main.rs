@@ -1,0 +1,13 @@
+//! Tests of machines that run programs built by hand: state that is saved and restored, damage to it,
+//! expressions that fail, and the order of what is emitted.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files, wait and look at the clock"
+)]
+#![allow(clippy::unwrap_used)]
+
+mod failures;
+mod order;
+mod programs;
+mod state;
