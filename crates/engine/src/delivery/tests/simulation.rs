@@ -686,10 +686,6 @@ impl Simulation {
 struct SeedOnPanic(u64);
 
 impl Drop for SeedOnPanic {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the seed must be seen beside the panic"
-    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("delivery simulation failed with seed {}", self.0);
