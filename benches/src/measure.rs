@@ -20,8 +20,10 @@ use crate::log::Log;
 pub struct Bench<'a> {
     /// How the tables call it.
     pub name: String,
-    run: Box<dyn FnMut(&Log) -> Result<()> + 'a>,
+    run: Box<Run<'a>>,
 }
+
+type Run<'a> = dyn FnMut(&Log) -> Result<()> + 'a;
 
 impl<'a> Bench<'a> {
     /// `run` starts anew each time, and fails where it did not take in the whole log.

@@ -19,6 +19,9 @@ use crate::rows::{Release, Rows};
 
 /// The name of the hidden column that holds a row's event time.
 pub const TIME_COLUMN: &str = "__time";
+/// The names of the hidden columns that hold the least and the greatest offset of the events that a
+/// row was made from.
+pub const OFFSET_COLUMNS: [&str; 2] = ["__first_offset", "__last_offset"];
 /// What the names of the hidden columns of lineage begin with.
 pub const LINEAGE_PREFIX: &str = "__lineage_";
 
@@ -45,8 +48,9 @@ pub struct Findings {
     pub rule: usize,
     /// The columns that the rule selects.
     pub rows: RecordBatch,
-    /// The hidden columns of lineage, in a row's order.
-    pub lineage: RecordBatch,
+    /// For a row, the least and the greatest offset of the events that it was made from. They are of
+    /// one partition only where the machine reads one.
+    pub offsets: Vec<(i64, i64)>,
     /// A row's id.
     pub ids: Vec<FindingId>,
     /// A row's event time, in milliseconds since 1970.
@@ -68,22 +72,32 @@ impl Findings {
                 .project(&columns.collect::<Vec<_>>())
                 .within(OPERATOR)
         };
+        let missing = || Error::Shape {
+            operator: OPERATOR,
+            detail: format!("no hidden columns after {visible} columns"),
+        };
+        if output.num_columns() < visible + 1 + OFFSET_COLUMNS.len() {
+            return Err(missing());
+        }
         let rows = select(0..visible)?;
         let times = output
             .column(visible)
-            .as_primitive_opt::<TimestampMillisecondType>()
-            .ok_or_else(|| Error::Shape {
-                operator: OPERATOR,
-                detail: format!("no {TIME_COLUMN} after {visible} columns"),
-            })?;
-        let lineage = select(visible + 1..output.num_columns())?;
-        let ids = ids(deployment, name, &lineage)?;
+            .as_primitive_opt::<TimestampMillisecondType>();
+        let times = times.ok_or_else(missing)?.values().to_vec();
+        let offsets = |column: usize| {
+            let offsets = output.column(column).as_primitive_opt::<Int64Type>();
+            offsets
+                .map(|offsets| offsets.values().as_ref())
+                .ok_or_else(missing)
+        };
+        let (first, last) = (offsets(visible + 1)?, offsets(visible + 2)?);
+        let lineage = select(visible + 1 + OFFSET_COLUMNS.len()..output.num_columns())?;
         Ok(Findings {
             rule,
             rows,
-            lineage,
-            ids,
-            times: times.values().to_vec(),
+            offsets: first.iter().copied().zip(last.iter().copied()).collect(),
+            ids: ids(deployment, name, &lineage)?,
+            times,
         })
     }
 }

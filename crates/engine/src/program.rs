@@ -159,7 +159,8 @@ pub struct Sink {
     pub rule: String,
     /// The node whose rows are its findings.
     pub node: NodeId,
-    /// How many of the node's columns the rule selects; after them come `__time` and the lineage.
+    /// How many of the node's columns the rule selects; after them come `__time`, the offsets
+    /// and the lineage.
     pub visible: usize,
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{DataType, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use keyhawk_alerts::{Dedup, Emitted, Evidence, Finding};
 use keyhawk_engine::{Findings, Machine, Step};
@@ -77,6 +77,8 @@ pub struct Processed {
 
 /// A partition's decoder, machine and dedup.
 pub struct Partition {
+    topic: String,
+    partition: i32,
     rules: Arc<RuleSet>,
     decoder: Decoder,
     machine: Machine,
@@ -93,6 +95,7 @@ impl Partition {
         fingerprinter: &Arc<Fingerprinter>,
         geo: &Arc<GeoDatabases>,
     ) -> Result<Self, Error> {
+        let name = topic.topic.clone();
         let decoder = Decoder::new(
             Arc::clone(&rules.schema),
             Some(&rules.compiled.columns),
@@ -103,6 +106,8 @@ impl Partition {
         )
         .map_err(Error::Decode)?;
         Ok(Partition {
+            topic: name,
+            partition,
             decoder,
             machine: Machine::new(Arc::clone(&rules.compiled.program), deployment)?,
             dedup: Dedup::new(deployment.to_owned(), Arc::clone(&rules.alerts)),
@@ -197,23 +202,37 @@ impl Partition {
                 .unwrap_or(time_ms)
                 .min(time_ms);
             self.dedup.advance(before, &mut processed.emitted);
-            let by_event = self.rules.compiled.rules[findings.rule].by_event;
+            let evidence = self.evidence(findings.offsets[place.row]);
             self.dedup.push(
-                finding(findings, place.row, row, by_event),
+                finding(findings, place.row, row, evidence),
                 &mut processed.emitted,
             );
         }
         Ok(processed)
     }
+
+    /// The first and the last event that a finding was made from.
+    fn evidence(&self, (first, last): (i64, i64)) -> Vec<Evidence> {
+        let at = |offset| Evidence {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset,
+        };
+        if first == last {
+            vec![at(first)]
+        } else {
+            vec![at(first), at(last)]
+        }
+    }
 }
 
 /// A row of findings, as alerts take it.
-fn finding(findings: &Findings, row: usize, json: Map<String, Value>, by_event: bool) -> Finding {
-    let evidence = if by_event {
-        evidence(&findings.lineage, row)
-    } else {
-        Vec::new()
-    };
+fn finding(
+    findings: &Findings,
+    row: usize,
+    json: Map<String, Value>,
+    evidence: Vec<Evidence>,
+) -> Finding {
     let window =
         bound(&findings.rows, "window_start", row).zip(bound(&findings.rows, "window_end", row));
     Finding::new(
@@ -238,26 +257,42 @@ fn bound(rows: &RecordBatch, column: &str, row: usize) -> Option<i64> {
     times.is_valid(row).then(|| times.value(row))
 }
 
-/// The lineage of a row that was one event: its topic, partition and offset.
-fn evidence(lineage: &RecordBatch, row: usize) -> Vec<Evidence> {
-    let [topic, partition, offset] = lineage.columns() else {
-        return Vec::new();
-    };
-    let topic = topic
-        .as_string_view_opt()
-        .map(|topics| topics.value(row).to_owned());
-    let partition = partition
-        .as_primitive_opt::<Int32Type>()
-        .map(|partitions| partitions.value(row));
-    let offset = offset
-        .as_primitive_opt::<Int64Type>()
-        .map(|offsets| offsets.value(row));
-    match (topic, partition, offset) {
-        (Some(topic), Some(partition), Some(offset)) => vec![Evidence {
-            topic,
-            partition,
+#[cfg(test)]
+mod tests {
+    use keyhawk_events::DEVELOPMENT_SECRET;
+
+    use super::*;
+    use crate::rule_set::RuleTexts;
+
+    #[test]
+    fn evidence_of_a_window_is_its_first_and_last_event() {
+        let rules = Arc::new(RuleTexts::shipped().compile().unwrap());
+        let fingerprinter = Arc::new(Fingerprinter::new(DEVELOPMENT_SECRET, vec![]).unwrap());
+        let geo = Arc::new(GeoDatabases::none());
+        let topic = TopicSettings::new("calls");
+        let mut partition = Partition::new(&rules, "test", topic, 3, &fingerprinter, &geo).unwrap();
+        for offset in 0..80 {
+            let result = if offset < 10 { "ok" } else { "bad_key" };
+            let line = format!(
+                r#"{{"event_time":{},"client_ip":"192.0.2.1","key_id":"k","auth_result":"{result}"}}"#,
+                1_772_400_000_000_i64 + offset * 1000
+            );
+            partition.push(Record {
+                payload: Some(line.as_bytes()),
+                offset: 1000 + offset,
+                record_time_ms: None,
+            });
+        }
+        let processed = partition.finish().unwrap();
+        let [Emitted::Alert(alert)] = processed.emitted.as_slice() else {
+            panic!("one alert: {:?}", processed.emitted);
+        };
+        assert_eq!(alert.rule, "auth_failures");
+        let at = |offset| Evidence {
+            topic: "calls".to_owned(),
+            partition: 3,
             offset,
-        }],
-        _ => Vec::new(),
+        };
+        assert_eq!(alert.evidence, [at(1000), at(1079)]);
     }
 }

@@ -3,25 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use keyhawk_engine::OFFSET_COLUMNS;
 use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 
 use crate::actions::reads_authenticated_calls_only;
 use crate::catalog::{Catalog, EVENTS, Tables, session};
-use crate::header::{RuleHeader, key_place, parse_header, value_place};
+use crate::header::{RuleHeader, key_place, parse_header};
+use crate::header_columns::check_header;
+use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
 use crate::lineage::{Preparation, Unprepared, WINDOW_END_FUNCTION};
 use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
-use crate::problem::{Problem, SourceFile, find, nearest, words};
+use crate::problem::{Problem, SourceFile, find, words};
 
 /// The files of a rule directory.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +38,7 @@ pub struct RuleFiles {
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
     pub(crate) name: String,
-    /// Optimised; its output is the visible columns, `__time`, and the lineage.
+    /// Optimised; its output is the visible columns, `__time`, the offsets and the lineage.
     pub(crate) plan: LogicalPlan,
     pub(crate) visible: usize,
 }
@@ -52,9 +54,6 @@ pub struct Rule {
     pub header: RuleHeader,
     /// The columns that it selects.
     pub schema: SchemaRef,
-    /// Whether each finding is one event, whose topic, partition and offset are its lineage; otherwise
-    /// it is a group.
-    pub by_event: bool,
 }
 
 /// Everything that a rule directory means.
@@ -213,6 +212,8 @@ impl<'a> Compiler<'a> {
             view_source: &|name| self.view_sources.get(name).cloned(),
             bounds: self.bounds,
             window_end: Arc::clone(&self.state.scalar_functions()[WINDOW_END_FUNCTION]),
+            extremes: ["min", "max"]
+                .map(|name| Arc::clone(&self.state.aggregate_functions()[name])),
         };
         let prepared = preparation
             .prepare(&plan)
@@ -269,7 +270,7 @@ impl<'a> Compiler<'a> {
         let schema = nullable(query.plan.schema());
         let visible = Schema::new(schema.fields()[..query.visible].to_vec());
         self.tables.add(&query.name, Arc::new(visible));
-        let lineage = schema.fields().len() - query.visible - 1;
+        let lineage = schema.fields().len() - query.visible - 1 - OFFSET_COLUMNS.len();
         let source = provider_as_source(Arc::new(EmptyTable::new(Arc::clone(&schema))));
         self.view_sources
             .insert(query.name.clone(), (source, lineage));
@@ -311,7 +312,6 @@ impl<'a> Compiler<'a> {
                     version: version(file, &files.views),
                     header: header.clone(),
                     schema: Arc::new(Schema::new(schema.fields()[..query.visible].to_vec())),
-                    by_event: !groups(&query.plan, &views),
                 }
             })
             .collect();
@@ -408,45 +408,6 @@ struct Lowered {
     unkeyed: Vec<Problem>,
 }
 
-/// The names of the tables that a plan scans.
-fn scans(plan: &LogicalPlan) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    // The visitor never fails.
-    let _ = plan.apply(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            names.insert(scan.table_name.table().to_owned());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    names
-}
-
-fn reads_any(plan: &LogicalPlan, tables: &BTreeSet<String>) -> bool {
-    !scans(plan).is_disjoint(tables)
-}
-
-/// A name that a query gives a column and that belongs to us.
-fn hidden_name(plan: &LogicalPlan) -> Option<String> {
-    let mut hidden = None;
-    // The visitor never fails.
-    let _ = plan.apply(|node| {
-        let columns = match node {
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => node.schema().columns(),
-            _ => Vec::new(),
-        };
-        hidden = columns
-            .into_iter()
-            .map(|column| column.name)
-            .find(|name| name.starts_with("__") && !name.starts_with("__unnest_placeholder"));
-        Ok(if hidden.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    hidden
-}
-
 /// The views that rules read, themselves or through other views.
 fn read_by<'f>(
     views: Vec<(&'f SourceFile, Query)>,
@@ -468,18 +429,6 @@ fn read_by<'f>(
         .collect()
 }
 
-/// Whether a plan groups rows, itself or in a view that it reads.
-fn groups(plan: &LogicalPlan, views: &[Query]) -> bool {
-    match plan {
-        LogicalPlan::Aggregate(_) => true,
-        LogicalPlan::TableScan(scan) => views
-            .iter()
-            .find(|view| view.name == scan.table_name.table())
-            .is_some_and(|view| groups(&view.plan, views)),
-        other => other.inputs().into_iter().any(|input| groups(input, views)),
-    }
-}
-
 /// Views before the views that name them; views that need each other stay where they are, and the
 /// planner then says that a table is missing.
 fn in_dependency_order(views: &[SourceFile]) -> Vec<&SourceFile> {
@@ -499,121 +448,6 @@ fn in_dependency_order(views: &[SourceFile]) -> Vec<&SourceFile> {
         ordered.push(rest.remove(ready.unwrap_or_default()));
     }
     ordered
-}
-
-/// The columns of `events` that a plan's scans read.
-fn event_columns(plan: &LogicalPlan, columns: &mut BTreeSet<String>) {
-    // The visitor never fails.
-    let _ = plan.apply(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && scan.table_name.table() == EVENTS
-        {
-            columns.extend(
-                scan.projected_schema
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone()),
-            );
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-}
-
-/// Whether a query reads a baseline's bounds: it names them, or does something with a baseline as a
-/// whole, and a rule hands it to its reader.
-fn reads_bounds(query: &Query, rule: bool) -> bool {
-    let holds_bounds = |kind: &DataType| match kind {
-        DataType::Struct(fields) => fields.iter().any(|field| field.name() == "upper"),
-        _ => false,
-    };
-    let visible = &query.plan.schema().fields()[..query.visible];
-    let mut found = rule && visible.iter().any(|field| holds_bounds(field.data_type()));
-    // The visitors never fail.
-    let _ = query.plan.apply(|node| {
-        let input = node
-            .inputs()
-            .first()
-            .map(|input| Arc::clone(input.schema()));
-        for expr in node.expressions() {
-            if matches!(expr.clone().unalias(), Expr::Column(_)) {
-                continue;
-            }
-            let _ = expr.apply(|expr| {
-                match expr {
-                    Expr::ScalarFunction(function) if function.name() == "get_field" => {
-                        let mut names = function.args.iter().skip(1).filter_map(|arg| match arg {
-                            Expr::Literal(value, _) => value.try_as_str().flatten(),
-                            _ => None,
-                        });
-                        found |= names.any(|name| name == "lower" || name == "upper");
-                        if matches!(function.args.first(), Some(Expr::Column(_))) {
-                            return Ok(TreeNodeRecursion::Jump);
-                        }
-                    }
-                    Expr::Column(column) => {
-                        let field = input
-                            .as_ref()
-                            .and_then(|schema| schema.qualified_field_from_column(column).ok());
-                        found |= field.is_some_and(|(_, field)| holds_bounds(field.data_type()));
-                    }
-                    _ => {}
-                }
-                Ok(TreeNodeRecursion::Continue)
-            });
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    found
-}
-
-/// What a header says of the columns of its query.
-fn check_header(file: &SourceFile, header: &RuleHeader, query: &Query) -> Vec<Problem> {
-    let schema = query.plan.schema();
-    let names: Vec<&str> = schema.fields()[..query.visible]
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    let mut problems = Vec::new();
-    let mut missing = BTreeSet::new();
-    let mut check = |key: &str, column: &str| {
-        if names.contains(&column) || !missing.insert((key.to_owned(), column.to_owned())) {
-            return;
-        }
-        let help = match nearest(column, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it selects {}", names.join(", ")),
-        };
-        let message =
-            format!("`{key}` names the column `{column}`, which the rule does not select");
-        problems.push(Problem::new(file, value_place(file, key, column), message).help(help));
-    };
-    check("entity", &header.entity);
-    for column in header
-        .summary
-        .as_deref()
-        .map(placeholders)
-        .unwrap_or_default()
-    {
-        check("summary", &column);
-    }
-    for why in &header.why {
-        check("why", &why.observed);
-        why.expected
-            .iter()
-            .chain(&why.surprise)
-            .for_each(|column| check("why", column));
-    }
-    problems
-}
-
-/// The columns that a summary's template names.
-fn placeholders(template: &str) -> Vec<String> {
-    let text = template.replace("{{", "").replace("}}", "");
-    text.split('{')
-        .skip(1)
-        .filter_map(|rest| rest.split_once('}'))
-        .map(|(name, _)| name.to_owned())
-        .collect()
 }
 
 fn version(file: &SourceFile, views: &[SourceFile]) -> String {

@@ -1,7 +1,7 @@
 //! The pass that makes a plan streamable: it refuses what is not, and adds what the SQL does not say.
 //!
 //! ```text
-//!   Projection  api_key, requests          + __time, __lineage_0, __lineage_1, …
+//!   Projection  api_key, requests          + __time, __first_offset, __last_offset, __lineage_0, …
 //!     Window    baseline(…) OVER (…)
 //!       Sort    api_key, window_end, lineage           the total order, below every OVER
 //!         Aggregate  api_key, window_end, …            lineage = the grouping columns
@@ -13,19 +13,19 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DataFusionError};
-use datafusion::logical_expr::expr::{NullTreatment, Sort as SortExpr, WindowFunction};
+use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, ScalarUDF,
-    SubqueryAlias, TableScan, TableSource, Volatility, Window, WindowFrame,
-    WindowFunctionDefinition, lit,
+    Aggregate, AggregateUDF, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection,
+    ScalarUDF, SubqueryAlias, TableScan, TableSource, Window, lit,
 };
 use keyhawk_engine::program::WindowPart;
-use keyhawk_engine::{LINEAGE_PREFIX, TIME_COLUMN};
+use keyhawk_engine::{LINEAGE_PREFIX, OFFSET_COLUMNS, TIME_COLUMN};
 use keyhawk_functions::WINDOW_END;
 
 use crate::catalog::EVENTS;
+use crate::expressions::{check_expression, window_function};
 use crate::origin::{Origin, ViewOrigins, origin};
 use crate::problem::Refusal;
 
@@ -44,7 +44,7 @@ impl From<DataFusionError> for Unprepared {
     }
 }
 
-fn refuse<T>(
+pub(crate) fn refuse<T>(
     near: &[&str],
     message: impl Into<String>,
     help: impl Into<String>,
@@ -56,6 +56,8 @@ fn refuse<T>(
 struct Prepared {
     plan: LogicalPlan,
     time: Column,
+    /// The least and the greatest offset of the events that a row was made from.
+    offsets: [Column; 2],
     lineage: Vec<Column>,
 }
 
@@ -71,10 +73,13 @@ pub(crate) struct Preparation<'a> {
     pub(crate) bounds: bool,
     /// The function that gives a window's end.
     pub(crate) window_end: Arc<ScalarUDF>,
+    /// `min` and `max`, which carry the offsets of events through a window.
+    pub(crate) extremes: [Arc<AggregateUDF>; 2],
 }
 
 impl Preparation<'_> {
-    /// Prepares a file's plan. The output has the plan's columns, then `__time`, then the lineage.
+    /// Prepares a file's plan. The output has the plan's columns, then `__time`, the offsets and
+    /// the lineage.
     pub(crate) fn prepare(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Unprepared> {
         let visible = plan.schema().columns();
         let prepared = self.node(plan)?;
@@ -126,11 +131,13 @@ impl Preparation<'_> {
                 let requalify =
                     |column: Column| Column::new(Some(alias.alias.clone()), column.name);
                 let time = requalify(input.time);
+                let offsets = input.offsets.map(requalify);
                 let lineage = input.lineage.into_iter().map(requalify).collect();
                 let alias = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
                 Ok(Prepared {
                     plan: LogicalPlan::SubqueryAlias(alias),
                     time,
+                    offsets,
                     lineage,
                 })
             }
@@ -193,6 +200,7 @@ impl Preparation<'_> {
             return Ok(Prepared {
                 plan: LogicalPlan::TableScan(scan.clone()),
                 time: qualified("event_time"),
+                offsets: ["_offset"; 2].map(qualified),
                 lineage: ["_topic", "_partition", "_offset"].map(qualified).to_vec(),
             });
         }
@@ -207,6 +215,7 @@ impl Preparation<'_> {
         Ok(Prepared {
             plan,
             time: qualified(TIME_COLUMN),
+            offsets: OFFSET_COLUMNS.map(qualified),
             lineage: (0..lineage).map(|i| qualified(&lineage_name(i))).collect(),
         })
     }
@@ -222,6 +231,7 @@ impl Preparation<'_> {
         Ok(Prepared {
             plan,
             time: Column::new_unqualified(TIME_COLUMN),
+            offsets: OFFSET_COLUMNS.map(Column::new_unqualified),
             lineage,
         })
     }
@@ -296,11 +306,14 @@ impl Preparation<'_> {
             );
         }
         let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
-        let aggregated = Aggregate::try_new(
-            Arc::new(plan),
-            aggregate.group_expr.clone(),
-            aggregate.aggr_expr.clone(),
-        )?;
+        let mut aggregates = aggregate.aggr_expr.clone();
+        let carried = self.extremes.iter().zip(&input.offsets).zip(OFFSET_COLUMNS);
+        aggregates.extend(carried.map(|((extreme, offset), name)| {
+            extreme.call(vec![Expr::Column(offset.clone())]).alias(name)
+        }));
+        let offsets = OFFSET_COLUMNS.map(Column::new_unqualified);
+        let aggregated =
+            Aggregate::try_new(Arc::new(plan), aggregate.group_expr.clone(), aggregates)?;
         let groups: Vec<Column> = aggregated
             .schema
             .columns()
@@ -315,6 +328,7 @@ impl Preparation<'_> {
             return Ok(Prepared {
                 plan,
                 time: groups[end].clone(),
+                offsets,
                 lineage: groups,
             });
         }
@@ -334,6 +348,7 @@ impl Preparation<'_> {
         Ok(Prepared {
             plan,
             time: Column::new_unqualified(TIME_COLUMN),
+            offsets,
             lineage: groups,
         })
     }
@@ -472,12 +487,17 @@ fn held<T>(expr: &Expr) -> Result<T, Unprepared> {
     )
 }
 
-/// `__time` and the lineage, under their names.
+/// `__time`, the offsets and the lineage, under their names.
 fn hidden(prepared: &Prepared) -> Vec<Expr> {
     let time = Expr::Column(prepared.time.clone()).alias(TIME_COLUMN);
     let lineage = prepared.lineage.iter().enumerate();
     let lineage = lineage.map(|(i, column)| Expr::Column(column.clone()).alias(lineage_name(i)));
-    std::iter::once(time).chain(lineage).collect()
+    let offsets = prepared.offsets.iter().zip(OFFSET_COLUMNS);
+    let offsets = offsets.map(|(column, name)| Expr::Column(column.clone()).alias(name));
+    std::iter::once(time)
+        .chain(offsets)
+        .chain(lineage)
+        .collect()
 }
 
 /// The name of the i-th column of lineage.
@@ -493,123 +513,6 @@ fn sorted_alike(plan: &LogicalPlan, order: &[SortExpr]) -> bool {
         LogicalPlan::Filter(filter) => sorted_alike(&filter.input, order),
         _ => false,
     }
-}
-
-fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared> {
-    match expr {
-        Expr::Alias(alias) => Ok((window_function(&alias.expr)?.0, alias.name.clone())),
-        Expr::WindowFunction(function) => {
-            let name = function.fun.name().to_owned();
-            let known = ["baseline", "first_seen", "lag", "row_number"];
-            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_))
-                || !known.contains(&name.as_str())
-            {
-                return refuse(
-                    &[&name],
-                    format!("`{name}` OVER is not supported yet"),
-                    format!("OVER knows {}", known.join(", ")),
-                );
-            }
-            if function.params.filter.is_some() || function.params.distinct {
-                return refuse(
-                    &["FILTER", "DISTINCT"],
-                    format!("`{name}` OVER takes neither FILTER nor DISTINCT"),
-                    "write CASE WHEN … END as its argument",
-                );
-            }
-            if name != "lag" && function.params.null_treatment == Some(NullTreatment::IgnoreNulls) {
-                return refuse(
-                    &["IGNORE NULLS"],
-                    format!("`{name}` OVER takes no IGNORE NULLS"),
-                    "leave it out, or filter the nulls with WHERE",
-                );
-            }
-            if !function.params.order_by.is_empty()
-                && function.params.window_frame != WindowFrame::new(Some(false))
-            {
-                return refuse(
-                    &[
-                        "ROWS BETWEEN",
-                        "RANGE BETWEEN",
-                        "GROUPS BETWEEN",
-                        "ROWS",
-                        "RANGE",
-                        "GROUPS",
-                    ],
-                    format!(
-                        "`{name}` OVER takes no frame yet: it sees every row up to the current one"
-                    ),
-                    "leave ROWS or RANGE out",
-                );
-            }
-            Ok((function, expr.schema_name().to_string()))
-        }
-        other => refuse(
-            &["OVER"],
-            format!("`{other}` is no window function"),
-            "write function(…) OVER (…)",
-        ),
-    }
-}
-
-/// Refuses what no expression of a streaming query may hold.
-fn check_expression(expr: &Expr) -> Result<(), Unprepared> {
-    let mut refused = None;
-    // Walking an expression fails only where the visitor does, and this one never does.
-    let _ = expr.apply(|expr| {
-        let refusal = match expr {
-            Expr::ScalarSubquery(_)
-            | Expr::InSubquery(_)
-            | Expr::Exists(_)
-            | Expr::SetComparison(_) => {
-                let near: &[&str] = match expr {
-                    Expr::Exists(_) => &["EXISTS"],
-                    Expr::InSubquery(_) => &["IN ( SELECT"],
-                    _ => &["( SELECT"],
-                };
-                Some(Refusal::new(
-                    near,
-                    "a subquery in an expression is not supported",
-                    "select it in FROM, or write a view",
-                ))
-            }
-            Expr::Placeholder(placeholder) => Some(Refusal::new(
-                &[&placeholder.id],
-                format!("a rule has no parameters, and `{}` is one", placeholder.id),
-                "write the value itself",
-            )),
-            Expr::ScalarFunction(function) if changing(&function.func) => {
-                let mut near: Vec<&str> = vec![function.name()];
-                near.extend(function.func.aliases().iter().map(String::as_str));
-                Some(Refusal::new(
-                    &near,
-                    format!(
-                        "`{}` would give another answer at every run",
-                        function.name()
-                    ),
-                    "use event_time, record_time or a column of the event",
-                ))
-            }
-            _ => None,
-        };
-        refused = refused.take().or(refusal);
-        Ok(if refused.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    match refused {
-        Some(refusal) => Err(Unprepared::Refused(refusal)),
-        None => Ok(()),
-    }
-}
-
-/// Whether a function's answer depends on more than its arguments: on the clock, on chance, or on the
-/// version of this program.
-fn changing(function: &ScalarUDF) -> bool {
-    function.signature().volatility != Volatility::Immutable
-        || ["current_date", "current_time", "now", "today", "version"].contains(&function.name())
 }
 
 /// The name under which the function of a window's end is registered.

@@ -15,18 +15,19 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction};
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use keyhawk_engine::program::{
-    Aggregate as AggregateNode, AggregateKind, FoldFactory, GroupColumn, KeyBy, NodeId, NodeKind,
-    OverFunction, ProgramBuilder, WindowPart,
+    Aggregate as AggregateNode, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind,
+    ProgramBuilder, WindowPart,
 };
 
 use crate::catalog::EVENTS;
 use crate::lineage::Unprepared;
 use crate::meaning::meaning;
-use crate::origin::{Origin, ViewOrigins, integer, leader, origin};
+use crate::origin::{Origin, ViewOrigins, leader, origin};
+use crate::over_function::{over_function, version};
 use crate::problem::Refusal;
 
 /// What a plan is lowered into.
@@ -62,7 +63,10 @@ pub(crate) fn all_nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, Unprepared> {
+pub(crate) fn physical(
+    expr: &Expr,
+    schema: &DFSchema,
+) -> Result<Arc<dyn PhysicalExpr>, Unprepared> {
     let props = ExecutionProps::new();
     Ok(create_physical_expr(
         expr,
@@ -440,90 +444,6 @@ impl Lowering<'_> {
     }
 }
 
-/// The version of a window function's values and state. Those of `lag` and `row_number` are named here,
-/// since they are DataFusion's own in batch and stand in no list of ours.
-fn version(expr: &Expr) -> u32 {
-    let Expr::WindowFunction(function) = expr else {
-        return 0;
-    };
-    let known = keyhawk_functions::window_functions();
-    known
-        .iter()
-        .find(|known| known.name == function.fun.name())
-        .map_or(1, |known| known.version)
-}
-
-fn over_function(function: &WindowFunction, from: &DFSchema) -> Result<OverFunction, Unprepared> {
-    let name = function.fun.name().to_owned();
-    let args = &function.params.args;
-    let mut arguments = args
-        .iter()
-        .map(|arg| physical(arg, from))
-        .collect::<Result<Vec<_>, _>>()?;
-    let types = arguments
-        .iter()
-        .map(|arg| Ok(arg.data_type(from.as_arrow())?))
-        .collect::<Result<Vec<_>, Unprepared>>()?;
-    let literals: Vec<Option<ScalarValue>> = args
-        .iter()
-        .map(|arg| match arg {
-            Expr::Literal(value, _) => Some(value.clone()),
-            _ => None,
-        })
-        .collect();
-    let fold: FoldFactory = match name.as_str() {
-        "row_number" => Arc::new(|| Ok(keyhawk_functions::row_number_fold())),
-        "lag" => {
-            let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
-            let offset = match args.get(1) {
-                None => 1,
-                Some(offset) => integer(offset).ok_or_else(|| {
-                    refused(
-                        &["lag"],
-                        "lag's offset is not a whole number",
-                        "write lag(x, 1)",
-                    )
-                })?,
-            };
-            if matches!(literals.get(2), Some(None)) {
-                return Err(refused(
-                    &["lag"],
-                    "lag's default is computed from the row",
-                    "write a literal, or coalesce(lag(x) OVER (…), y) around it",
-                ));
-            }
-            let default = literals.get(2).cloned().flatten();
-            let value = types.first().cloned().unwrap_or(DataType::Null);
-            arguments.truncate(1);
-            let make =
-                move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
-            make().map_err(|error| {
-                refused(
-                    &["lag"],
-                    error.to_string(),
-                    "look back by one row or more, and give a default of the type of the value",
-                )
-            })?;
-            Arc::new(make)
-        }
-        _ => {
-            let known = keyhawk_functions::window_functions();
-            let Some(known) = known.into_iter().find(|known| known.name == name) else {
-                return Err(refused(
-                    &[&name],
-                    format!("`{name}` OVER is not supported yet"),
-                    "use one of ours",
-                ));
-            };
-            let make = move || known.fold(&types, &literals);
-            make()
-                .map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
-            Arc::new(make)
-        }
-    };
-    Ok(OverFunction { fold, arguments })
-}
-
 /// Whether the engine has an accumulator for an aggregate over a type.
 fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
     match kind {
@@ -558,6 +478,10 @@ fn unkeyed(clause: &str, key: &str) -> Refusal {
     )
 }
 
-fn refused(near: &[&str], message: impl Into<String>, help: impl Into<String>) -> Unprepared {
+pub(crate) fn refused(
+    near: &[&str],
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Unprepared {
     Unprepared::Refused(Refusal::new(near, message, help))
 }

@@ -226,7 +226,7 @@ impl Build {
         )
     }
 
-    /// A rule that selects all of a node's columns; its lineage are the columns named.
+    /// A rule that selects all of a node's columns; its lineage are the columns named, its offsets 0.
     pub fn rule(&mut self, name: &str, from: NodeId, time: &str, lineage: &[&str]) {
         let schema = Arc::clone(self.builder.schema(from));
         let mut columns: Vec<(&str, Expr)> = schema
@@ -236,6 +236,9 @@ impl Build {
             .collect();
         let visible = columns.len();
         columns.push(("__time", self.column(from, time)));
+        for offset in keyhawk_engine::OFFSET_COLUMNS {
+            columns.push((offset, datafusion_physical_expr::expressions::lit(0_i64)));
+        }
         columns.extend(
             lineage
                 .iter()

@@ -1,0 +1,128 @@
+//! What an expression of a streaming query may hold, and which window functions there are.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use datafusion::logical_expr::{
+    Expr, ScalarUDF, Volatility, WindowFrame, WindowFunctionDefinition,
+};
+
+use crate::lineage::{Unprepared, refuse};
+use crate::problem::Refusal;
+
+/// The window function of an OVER and the name of its column, or why it does not run.
+pub(crate) fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared> {
+    match expr {
+        Expr::Alias(alias) => Ok((window_function(&alias.expr)?.0, alias.name.clone())),
+        Expr::WindowFunction(function) => {
+            let name = function.fun.name().to_owned();
+            let known = ["baseline", "first_seen", "lag", "row_number"];
+            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_))
+                || !known.contains(&name.as_str())
+            {
+                return refuse(
+                    &[&name],
+                    format!("`{name}` OVER is not supported yet"),
+                    format!("OVER knows {}", known.join(", ")),
+                );
+            }
+            if function.params.filter.is_some() || function.params.distinct {
+                return refuse(
+                    &["FILTER", "DISTINCT"],
+                    format!("`{name}` OVER takes neither FILTER nor DISTINCT"),
+                    "write CASE WHEN … END as its argument",
+                );
+            }
+            if name != "lag" && function.params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+                return refuse(
+                    &["IGNORE NULLS"],
+                    format!("`{name}` OVER takes no IGNORE NULLS"),
+                    "leave it out, or filter the nulls with WHERE",
+                );
+            }
+            if !function.params.order_by.is_empty()
+                && function.params.window_frame != WindowFrame::new(Some(false))
+            {
+                return refuse(
+                    &[
+                        "ROWS BETWEEN",
+                        "RANGE BETWEEN",
+                        "GROUPS BETWEEN",
+                        "ROWS",
+                        "RANGE",
+                        "GROUPS",
+                    ],
+                    format!(
+                        "`{name}` OVER takes no frame yet: it sees every row up to the current one"
+                    ),
+                    "leave ROWS or RANGE out",
+                );
+            }
+            Ok((function, expr.schema_name().to_string()))
+        }
+        other => refuse(
+            &["OVER"],
+            format!("`{other}` is no window function"),
+            "write function(…) OVER (…)",
+        ),
+    }
+}
+
+/// Refuses what no expression of a streaming query may hold.
+pub(crate) fn check_expression(expr: &Expr) -> Result<(), Unprepared> {
+    let mut refused = None;
+    // Walking an expression fails only where the visitor does, and this one never does.
+    let _ = expr.apply(|expr| {
+        let refusal = match expr {
+            Expr::ScalarSubquery(_)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::SetComparison(_) => {
+                let near: &[&str] = match expr {
+                    Expr::Exists(_) => &["EXISTS"],
+                    Expr::InSubquery(_) => &["IN ( SELECT"],
+                    _ => &["( SELECT"],
+                };
+                Some(Refusal::new(
+                    near,
+                    "a subquery in an expression is not supported",
+                    "select it in FROM, or write a view",
+                ))
+            }
+            Expr::Placeholder(placeholder) => Some(Refusal::new(
+                &[&placeholder.id],
+                format!("a rule has no parameters, and `{}` is one", placeholder.id),
+                "write the value itself",
+            )),
+            Expr::ScalarFunction(function) if changing(&function.func) => {
+                let mut near: Vec<&str> = vec![function.name()];
+                near.extend(function.func.aliases().iter().map(String::as_str));
+                Some(Refusal::new(
+                    &near,
+                    format!(
+                        "`{}` would give another answer at every run",
+                        function.name()
+                    ),
+                    "use event_time, record_time or a column of the event",
+                ))
+            }
+            _ => None,
+        };
+        refused = refused.take().or(refusal);
+        Ok(if refused.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    match refused {
+        Some(refusal) => Err(Unprepared::Refused(refusal)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a function's answer depends on more than its arguments: on the clock, on chance, or on the
+/// version of this program.
+fn changing(function: &ScalarUDF) -> bool {
+    function.signature().volatility != Volatility::Immutable
+        || ["current_date", "current_time", "now", "today", "version"].contains(&function.name())
+}

@@ -1,0 +1,101 @@
+//! Window functions, lowered: which fold keeps the state, and over which arguments.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use keyhawk_engine::program::{FoldFactory, OverFunction};
+
+use crate::lineage::Unprepared;
+use crate::lower::{physical, refused};
+use crate::origin::integer;
+
+/// The version of a window function's values and state. Those of `lag` and `row_number` are named here,
+/// since they are DataFusion's own in batch and stand in no list of ours.
+pub(crate) fn version(expr: &Expr) -> u32 {
+    let Expr::WindowFunction(function) = expr else {
+        return 0;
+    };
+    let known = keyhawk_functions::window_functions();
+    known
+        .iter()
+        .find(|known| known.name == function.fun.name())
+        .map_or(1, |known| known.version)
+}
+
+/// The state and the arguments of a window function.
+pub(crate) fn over_function(
+    function: &WindowFunction,
+    from: &DFSchema,
+) -> Result<OverFunction, Unprepared> {
+    let name = function.fun.name().to_owned();
+    let args = &function.params.args;
+    let mut arguments = args
+        .iter()
+        .map(|arg| physical(arg, from))
+        .collect::<Result<Vec<_>, _>>()?;
+    let types = arguments
+        .iter()
+        .map(|arg| Ok(arg.data_type(from.as_arrow())?))
+        .collect::<Result<Vec<_>, Unprepared>>()?;
+    let literals: Vec<Option<ScalarValue>> = args
+        .iter()
+        .map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value.clone()),
+            _ => None,
+        })
+        .collect();
+    let fold: FoldFactory = match name.as_str() {
+        "row_number" => Arc::new(|| Ok(keyhawk_functions::row_number_fold())),
+        "lag" => {
+            let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+            let offset = match args.get(1) {
+                None => 1,
+                Some(offset) => integer(offset).ok_or_else(|| {
+                    refused(
+                        &["lag"],
+                        "lag's offset is not a whole number",
+                        "write lag(x, 1)",
+                    )
+                })?,
+            };
+            if matches!(literals.get(2), Some(None)) {
+                return Err(refused(
+                    &["lag"],
+                    "lag's default is computed from the row",
+                    "write a literal, or coalesce(lag(x) OVER (…), y) around it",
+                ));
+            }
+            let default = literals.get(2).cloned().flatten();
+            let value = types.first().cloned().unwrap_or(DataType::Null);
+            arguments.truncate(1);
+            let make =
+                move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
+            make().map_err(|error| {
+                refused(
+                    &["lag"],
+                    error.to_string(),
+                    "look back by one row or more, and give a default of the type of the value",
+                )
+            })?;
+            Arc::new(make)
+        }
+        _ => {
+            let known = keyhawk_functions::window_functions();
+            let Some(known) = known.into_iter().find(|known| known.name == name) else {
+                return Err(refused(
+                    &[&name],
+                    format!("`{name}` OVER is not supported yet"),
+                    "use one of ours",
+                ));
+            };
+            let make = move || known.fold(&types, &literals);
+            make()
+                .map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
+            Arc::new(make)
+        }
+    };
+    Ok(OverFunction { fold, arguments })
+}
