@@ -10,13 +10,12 @@
 //! An IPv6 address is written as RFC 5952 says. The networks are those that one client usually holds:
 //! the /24 of IPv4, the /64 of IPv6.
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The address of a text, its port, brackets and zone id left out and a mapped address resolved.
 pub(crate) fn parse(text: &str) -> Option<IpAddr> {
     let text = text.trim();
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
+    if let Some(address) = dotted(text) {
         return Some(IpAddr::V4(address));
     }
     let bare = if let Some(rest) = text.strip_prefix('[') {
@@ -50,6 +49,27 @@ pub(crate) fn parse(text: &str) -> Option<IpAddr> {
     })
 }
 
+/// An address in dotted decimal, as `Ipv4Addr` parses it, in a third of the time.
+fn dotted(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let (mut place, mut value, mut digits) = (0, 0_u32, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' if digits == 0 || (value != 0 && digits < 3) => {
+                value = value * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && place < 3 => {
+                octets[place] = u8::try_from(value).ok()?;
+                (place, value, digits) = (place + 1, 0, 0);
+            }
+            _ => return None,
+        }
+    }
+    octets[3] = u8::try_from(value).ok()?;
+    (place == 3 && digits > 0).then(|| Ipv4Addr::from(octets))
+}
+
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -72,11 +92,46 @@ pub(crate) fn write(address: IpAddr, text: &mut String, network: &mut String) {
             }
         }
         IpAddr::V6(v6) => {
-            let prefix = u128::from(v6) >> 64 << 64;
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{v6}");
-            let _ = write!(network, "{}/64", Ipv6Addr::from(prefix));
+            let segments = v6.segments();
+            let [a, b, c, d, ..] = segments;
+            push_segments(text, segments);
+            push_segments(network, [a, b, c, d, 0, 0, 0, 0]);
+            network.push_str("/64");
         }
+    }
+}
+
+/// RFC 5952: lower case, no leading zeros, the first longest run of two zeros or more is `::`. Mapped
+/// addresses, which it would write otherwise, do not come here.
+fn push_segments(text: &mut String, segments: [u16; 8]) {
+    let (mut run, mut zeros) = (0..0, 0..0);
+    for (place, segment) in segments.into_iter().enumerate() {
+        run = match segment {
+            0 if run.end == place && !run.is_empty() => run.start..place + 1,
+            0 => place..place + 1,
+            _ => 0..0,
+        };
+        if run.len() > zeros.len().max(1) {
+            zeros = run.clone();
+        }
+    }
+    let mut place = 0;
+    while place < 8 {
+        if place == zeros.start && !zeros.is_empty() {
+            text.push_str("::");
+            place = zeros.end;
+            continue;
+        }
+        if place > 0 && place != zeros.end {
+            text.push(':');
+        }
+        let segment = segments[place];
+        let digits = (16 - segment.leading_zeros()).div_ceil(4).max(1);
+        for digit in (0..digits).rev() {
+            let value = (segment >> (4 * digit) & 15) as u8;
+            text.push(char::from(b"0123456789abcdef"[usize::from(value)]));
+        }
+        place += 1;
     }
 }
 
@@ -115,6 +170,47 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_as_the_standard_library_does() {
+        for text in [
+            "0.0.0.0",
+            "1.2.3.4",
+            "255.255.255.255",
+            "256.1.1.1",
+            "01.1.1.1",
+            "1.1.1",
+            "1.1.1.1.",
+            ".1.1.1.1",
+            "1..1.1",
+            "1.1.1.0001",
+            "",
+            "1.1.1.00",
+        ] {
+            assert_eq!(dotted(text), text.parse().ok(), "{text}");
+        }
+        let mut random = 1_u64;
+        for _ in 0..100_000 {
+            let segments = [0; 8].map(|_: u16| {
+                random = random
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                let value = (random >> 33) as u16;
+                if random >> 60 < 9 {
+                    0
+                } else {
+                    value >> (random >> 50 & 15)
+                }
+            });
+            let address = std::net::Ipv6Addr::from(segments);
+            if address.to_ipv4_mapped().is_some() {
+                continue;
+            }
+            let mut text = String::new();
+            push_segments(&mut text, segments);
+            assert_eq!(text, address.to_string());
+        }
+    }
 
     #[test]
     fn gateways_forms_have_one_canonical_text() {

@@ -80,27 +80,30 @@ impl Span {
 
 /// The wanted member names, and a guess at the order in which they come.
 ///
-/// Producers write the members of their events in one order, so the name after a given one is nearly
-/// always the name that came after it last time. The guess is compared first, quotes and colon
-/// included; the slower way finds the name's end and looks it up. The guess changes no result.
+/// Producers write the members of their events in one order and leave some out, so the name after a
+/// given one is nearly always one of the two that came after it last. These are compared first, quotes
+/// and colon included; the slower way finds the name's end and looks it up. The guess changes no result.
 #[derive(Debug)]
 pub(crate) struct Members {
     /// (name, slot), by name's length, then as added.
     by_length: Vec<Vec<(Box<[u8]>, usize)>>,
     slots: usize,
-    order: Vec<Guess>,
+    /// The first stands for the object's beginning.
+    seen: Vec<Seen>,
 }
 
-/// The member seen at some place of an earlier object.
-#[derive(Debug)]
-struct Guess {
+/// A member of an earlier object.
+#[derive(Debug, Default)]
+struct Seen {
     /// `"name":`
     written: Box<[u8]>,
     slot: Option<usize>,
+    /// The members that came after it, the latest found first; 0 is none.
+    next: [u8; 2],
 }
 
 /// Members remembered for the guess; longer objects take the slower way for the rest.
-const ORDER_MAX: usize = 128;
+const SEEN_MAX: usize = 128;
 /// Longest member name remembered for the guess.
 const GUESS_BYTES_MAX: usize = 64;
 
@@ -109,7 +112,7 @@ impl Members {
         Self {
             by_length: Vec::new(),
             slots: 0,
-            order: Vec::new(),
+            seen: vec![Seen::default()],
         }
     }
 
@@ -124,7 +127,8 @@ impl Members {
         let slot = self.slots;
         self.by_length[name.len()].push((name.as_bytes().into(), slot));
         self.slots += 1;
-        self.order.clear();
+        self.seen.truncate(1);
+        self.seen[0].next = [0; 2];
         slot
     }
 
@@ -158,10 +162,10 @@ impl Members {
             scanner.at += 1;
             return scanner.end();
         }
-        let mut place = 0;
+        let mut before = 0;
         loop {
-            let slot = self.member(&mut scanner, place)?;
-            place += 1;
+            let slot;
+            (before, slot) = self.member(&mut scanner, before)?;
             let span = scanner.value()?;
             if let Some(slot) = slot {
                 spans[slot] = span;
@@ -175,25 +179,31 @@ impl Members {
         }
     }
 
-    /// Reads `"name":` and the space after it.
+    /// Reads `"name":` and the space after it. Returns the member's place in `seen`, 0 where it has
+    /// none, and its slot.
     #[inline]
-    fn member(&mut self, scanner: &mut Scanner<'_>, place: usize) -> Result<Option<usize>, Fault> {
-        if let Some(guess) = self.order.get(place)
-            && scanner.bytes[scanner.at..].starts_with(&guess.written)
-        {
-            scanner.at += guess.written.len();
-            scanner.skip_space();
-            return Ok(guess.slot);
+    fn member(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        before: usize,
+    ) -> Result<(usize, Option<usize>), Fault> {
+        for next in self.seen[before].next {
+            let seen = &self.seen[usize::from(next)];
+            if next != 0 && scanner.bytes[scanner.at..].starts_with(&seen.written) {
+                scanner.at += seen.written.len();
+                scanner.skip_space();
+                return Ok((usize::from(next), seen.slot));
+            }
         }
-        self.unguessed_member(scanner, place)
+        self.unguessed_member(scanner, before)
     }
 
     #[cold]
     fn unguessed_member(
         &mut self,
         scanner: &mut Scanner<'_>,
-        place: usize,
-    ) -> Result<Option<usize>, Fault> {
+        before: usize,
+    ) -> Result<(usize, Option<usize>), Fault> {
         let begin = scanner.at;
         if scanner.next() != Some(b'"') {
             return Err(Fault::Syntax);
@@ -208,19 +218,25 @@ impl Members {
             return Err(Fault::Syntax);
         }
         let written = &scanner.bytes[begin..scanner.at];
-        if written.len() <= GUESS_BYTES_MAX {
-            let guess = Guess {
-                written: written.into(),
-                slot,
-            };
-            if place < self.order.len() {
-                self.order[place] = guess;
-            } else if place == self.order.len() && place < ORDER_MAX {
-                self.order.push(guess);
+        let known = self.seen.iter().position(|seen| *seen.written == *written);
+        let place = match known {
+            Some(place) => place,
+            None if self.seen.len() < SEEN_MAX && written.len() <= GUESS_BYTES_MAX => {
+                self.seen.push(Seen {
+                    written: written.into(),
+                    slot,
+                    next: [0; 2],
+                });
+                self.seen.len() - 1
             }
+            None => 0,
+        };
+        if place != 0 {
+            let next = &mut self.seen[before].next;
+            *next = [place as u8, next[0]];
         }
         scanner.skip_space();
-        Ok(slot)
+        Ok((place, slot))
     }
 }
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, UInt32Array};
-use arrow::compute::concat_batches;
+use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 
@@ -74,11 +74,12 @@ impl Order {
                 let batch =
                     concat_batches(&self.schema, self.pending.iter().map(|rows| &rows.batch))
                         .within(OPERATOR)?;
-                let keys = self
+                let keys: Vec<&dyn Array> = self
                     .pending
                     .iter()
-                    .flat_map(|rows| rows.keys.iter())
+                    .map(|rows| &rows.keys as &dyn Array)
                     .collect();
+                let keys = UInt32Array::from(concat(&keys).within(OPERATOR)?.to_data());
                 self.pending.clear();
                 // What they were released with does not matter: the order releases them anew.
                 let release = Release::Watermark(Int64Array::from(vec![0; batch.num_rows()]));
