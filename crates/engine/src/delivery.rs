@@ -214,7 +214,11 @@ impl Delivery {
                 self.batch(&partition, epoch, next_offset, outputs, effects);
             }
             Event::Acknowledged { token } => self.acknowledged(token, effects),
-            Event::Refused { token, reason } => self.refused(token, reason, effects),
+            Event::Refused {
+                token,
+                reason,
+                stub,
+            } => self.refused(token, reason, stub, effects),
             Event::Committed {
                 partition,
                 epoch,
@@ -381,7 +385,13 @@ impl Delivery {
         }
     }
 
-    fn refused(&mut self, token: Token, reason: String, effects: &mut Vec<Effect>) {
+    fn refused(
+        &mut self,
+        token: Token,
+        reason: String,
+        stub: Option<Vec<u8>>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some((partition, seq)) = self.tokens.remove(&token) else {
             self.counters.stale_answers += 1;
             return;
@@ -407,7 +417,8 @@ impl Delivery {
         self.counters.refused += 1;
         let token = Token(self.next_token);
         self.next_token += 1;
-        let payload = stub::payload(&id, topic, &reason, pending.payload_bytes);
+        let payload =
+            stub.unwrap_or_else(|| stub::payload(&id, topic, &reason, pending.payload_bytes));
         pending.token = token;
         pending.is_stub = true;
         let key = pending.key.take();

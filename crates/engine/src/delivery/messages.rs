@@ -133,6 +133,9 @@ pub enum Event {
         token: Token,
         /// The broker's words, for the stub; cut after 512 bytes.
         reason: String,
+        /// The stub, where the caller can make one of the output's own kind; otherwise it is a plain
+        /// `keyhawk.stub/1`.
+        stub: Option<Vec<u8>>,
     },
     /// The answer to [`Effect::Commit`].
     Committed {

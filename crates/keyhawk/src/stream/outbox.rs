@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use keyhawk_alerts::{Alert, Command};
 use keyhawk_connectors::kafka::{Delivery as Receipt, Refusal, Sink};
 use keyhawk_engine::delivery::{Event, OutputTopic, Token};
 
@@ -94,10 +95,12 @@ impl Outbox {
                     for_good: true,
                     reason,
                 }) => {
-                    self.messages.remove(&token);
+                    let message = self.messages.remove(&token);
+                    let stub = message.and_then(|message| stub(&message, &reason));
                     events.push(Event::Refused {
                         token: Token(token),
                         reason,
+                        stub,
                     });
                 }
                 Err(Refusal {
@@ -149,6 +152,22 @@ impl Outbox {
     }
 }
 
+/// An alert or command without what made it too large or strange, so that whoever follows the topic
+/// still reads messages of its schema.
+fn stub(message: &Message, reason: &str) -> Option<Vec<u8>> {
+    match message.topic {
+        OutputTopic::Alerts => {
+            let alert: Alert = serde_json::from_slice(&message.payload).ok()?;
+            serde_json::to_vec(&alert.stub(reason)).ok()
+        }
+        OutputTopic::Commands | OutputTopic::Shadow => {
+            let command: Command = serde_json::from_slice(&message.payload).ok()?;
+            serde_json::to_vec(&command.stub(reason)).ok()
+        }
+        OutputTopic::Late | OutputTopic::Dead => None,
+    }
+}
+
 fn name(topics: &config::Output, topic: OutputTopic) -> &str {
     match topic {
         OutputTopic::Alerts => &topics.alerts,
@@ -156,5 +175,41 @@ fn name(topics: &config::Output, topic: OutputTopic) -> &str {
         OutputTopic::Shadow => &topics.shadow,
         OutputTopic::Late => &topics.late,
         OutputTopic::Dead => &topics.dead_letter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(topic: OutputTopic, payload: &str) -> Message {
+        Message {
+            topic,
+            key: None,
+            payload: payload.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_refused_alert_leaves_an_alert_without_its_row() {
+        let alert = r#"{"schema":"keyhawk.alert/1","id":"00ff","status":"open","deployment":"d","rule":"r",
+            "rule_version":"1","severity":"high","severity_id":3,
+            "entity":{"type":"api_key","value":"k","key_id":null,"tenant":null,"environment":null},
+            "first_seen":"2026-03-02T00:00:00.000Z","last_seen":"2026-03-02T00:00:00.000Z","count":1,
+            "window_start":null,"window_end":null,"summary":"s","why":[],"evidence":[],"tags":[],
+            "runbook":null,"row":{"large":"value"},"emitted_at":null}"#;
+        let stub = stub(&message(OutputTopic::Alerts, alert), "message too large").unwrap();
+        let stub: Alert = serde_json::from_slice(&stub).unwrap();
+        assert_eq!((stub.id.as_str(), stub.row.len()), ("00ff", 0));
+        assert!(
+            stub.summary.contains("message too large"),
+            "{}",
+            stub.summary
+        );
+    }
+
+    #[test]
+    fn a_refused_late_row_leaves_the_plain_stub() {
+        assert_eq!(stub(&message(OutputTopic::Late, "{}"), "no"), None);
     }
 }

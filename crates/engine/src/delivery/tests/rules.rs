@@ -97,6 +97,7 @@ impl Bench {
         self.handle(Event::Refused {
             token,
             reason: "message too large".into(),
+            stub: None,
         })
     }
 
@@ -490,6 +491,22 @@ fn r7_refused_output_is_replaced_by_a_stub_for_which_the_commit_waits() {
         (vec![10], digest(&[0xab]))
     );
     assert_eq!(bench.delivery.counters().refused, 1);
+}
+
+#[test]
+fn r7_stub_of_the_output_s_own_kind_is_taken_from_the_caller() {
+    let mut bench = Bench::assigned();
+    let token = bench.emit(10, &[0xab])[0];
+    let effects = bench.handle(Event::Refused {
+        token,
+        reason: "message too large".into(),
+        stub: Some(b"an alert without its row".to_vec()),
+    });
+    let payload = effects.iter().find_map(|effect| match effect {
+        Effect::Produce { payload, .. } => Some(payload.as_slice()),
+        _ => None,
+    });
+    assert_eq!(payload, Some(b"an alert without its row".as_slice()));
 }
 
 #[test]

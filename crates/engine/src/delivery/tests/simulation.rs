@@ -351,6 +351,7 @@ impl Simulation {
                 Event::Refused {
                     token,
                     reason: "no".into(),
+                    stub: None,
                 },
             );
             assert!(
