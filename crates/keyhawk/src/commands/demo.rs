@@ -41,7 +41,8 @@ pub(crate) fn run(args: &DemoArgs) -> CommandResult {
     let mut partitions = partitions.collect::<Result<Vec<_>, _>>()?;
 
     anstream::println!(
-        "{} keys, {} days of traffic, {} rules. Attacks come on the last day.\n",
+        "{} keys, {} days of traffic, {} rules. Attacks come on the last day.\n\
+         Keys show as fingerprints, made here with the development secret.\n",
         scenario.keys,
         scenario.days,
         rules.alerts.len()
