@@ -9,13 +9,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
 use keyhawk_functions::KeyedFold;
 
 use crate::error::Result;
-use crate::operators::{Filter, Operator, Order, Over, Project, Scan, Tumble};
+pub use crate::operators::LookupIndex;
+use crate::operators::{Filter, Lookup, Operator, Order, Over, Project, Scan, Tumble, WindowJoin};
 
 /// A node's place in its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +90,31 @@ pub struct OverFunction {
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
 }
 
+/// A table that rows are joined with: a registry of keys, routes, networks.
+#[derive(Debug)]
+pub struct ReferenceTable {
+    /// Its name in SQL.
+    pub name: String,
+    /// All of its rows, in the order of its file.
+    pub rows: RecordBatch,
+}
+
+/// What a join does with rows that match and rows that do not. Null equals nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JoinKind {
+    /// JOIN: every pair that matches.
+    Inner,
+    /// LEFT JOIN: the same, and left rows without a match, with nulls.
+    Left,
+    /// IN, EXISTS: left rows with a match, each once.
+    Semi,
+    /// NOT EXISTS: left rows without a match.
+    Anti,
+    /// NOT IN: as `Anti`, but a null on the right lets no row pass, and a left row whose key is null
+    /// passes only if the right side is empty. One key; for reference tables.
+    NullAwareAnti,
+}
+
 /// What a node does. Column numbers refer to the input's batch.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -133,6 +160,32 @@ pub enum NodeKind {
         keys: KeyBy,
         /// The functions.
         functions: Vec<OverFunction>,
+    },
+    /// A join with a reference table. Inner, left: the input's columns, then the table's; otherwise
+    /// the input's.
+    Lookup {
+        /// The table by its keys.
+        index: Arc<LookupIndex>,
+        /// The kind.
+        kind: JoinKind,
+        /// What equals the index's keys, in their order and of their types.
+        on: Vec<Arc<dyn PhysicalExpr>>,
+        /// What a pair must also fulfil to match, over the input's columns, then the table's.
+        residual: Option<Arc<dyn PhysicalExpr>>,
+    },
+    /// A join of two windowed inputs on the same bound of a window. Inner, left: the left columns,
+    /// then the right ones; otherwise the left ones. Rows without a time are dropped.
+    WindowJoin {
+        /// The kind; not `NullAwareAnti`.
+        kind: JoinKind,
+        /// The bound of the window, by input.
+        time: [Arc<dyn PhysicalExpr>; 2],
+        /// At watermark W every row of input i with a time below W + `complete_ms[i]` has arrived.
+        complete_ms: [i64; 2],
+        /// What must be equal besides, by input, of equal types; may be empty.
+        on: [Vec<Arc<dyn PhysicalExpr>>; 2],
+        /// What a pair must also fulfil to match, over the left columns, then the right ones.
+        residual: Option<Arc<dyn PhysicalExpr>>,
     },
 }
 
@@ -232,6 +285,44 @@ impl Program {
                     NodeKind::Over { keys, functions } => {
                         let input = &self.nodes[node.inputs[0].0].schema;
                         Box::new(Over::new(keys, functions, input, Arc::clone(&node.schema))?)
+                    }
+                    NodeKind::Lookup {
+                        index,
+                        kind,
+                        on,
+                        residual,
+                    } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        let schema = Arc::clone(&node.schema);
+                        Box::new(Lookup::new(
+                            index,
+                            *kind,
+                            on,
+                            residual.as_ref(),
+                            input,
+                            schema,
+                        )?)
+                    }
+                    NodeKind::WindowJoin {
+                        kind,
+                        time,
+                        complete_ms,
+                        on,
+                        residual,
+                    } => {
+                        let inputs = node.inputs.iter();
+                        let inputs: Vec<SchemaRef> = inputs
+                            .map(|input| Arc::clone(&self.nodes[input.0].schema))
+                            .collect();
+                        Box::new(WindowJoin::new(
+                            *kind,
+                            time,
+                            *complete_ms,
+                            on,
+                            residual.as_ref(),
+                            &inputs,
+                            Arc::clone(&node.schema),
+                        )?)
                     }
                 })
             })

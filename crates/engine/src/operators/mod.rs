@@ -7,18 +7,25 @@
 
 mod accumulate;
 mod filter;
+mod key_index;
+mod lookup;
 mod order;
 mod over;
+mod pairs;
 mod project;
 mod scan;
 mod tumble;
+mod window_join;
 
 pub(crate) use filter::Filter;
+pub(crate) use lookup::Lookup;
+pub use lookup::LookupIndex;
 pub(crate) use order::Order;
 pub(crate) use over::Over;
 pub(crate) use project::Project;
 pub(crate) use scan::Scan;
 pub(crate) use tumble::Tumble;
+pub(crate) use window_join::WindowJoin;
 
 use crate::error::Result;
 use crate::keys::TopicKeys;

@@ -1,5 +1,5 @@
 //! Tests of machines that run programs built by hand: state that is saved and restored, damage to it,
-//! expressions that fail, and the order of what is emitted.
+//! expressions that fail, joins, and the order of what is emitted.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod failures;
+mod joins;
 mod order;
 mod programs;
 mod state;
