@@ -9,6 +9,8 @@ use crate::Result;
 /// The driver numbers its keys densely from 0 and calls [`resize`](Self::resize) before the first row
 /// of a new key. Rows arrive in the total order, in batches cut anywhere: the same rows give the same
 /// values and the same state however they are cut, and a key's values depend on that key's rows only.
+/// A [`frame`](crate::frame) that counts the rows of the same time is the one exception: it needs all
+/// rows of a key and time in one batch.
 ///
 /// A key index at or above the last `resize` is a mistake of the driver and panics.
 pub trait KeyedFold: Send {

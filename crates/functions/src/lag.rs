@@ -20,11 +20,12 @@ use arrow::{
 };
 use datafusion_common::ScalarValue;
 
-use crate::{Error, KeyedFold, Result, arguments::column, state::Reader};
-
-mod columns;
-
-use columns::{Booleans, Encoded, LagColumn, Primitives, Texts};
+use crate::{
+    Error, KeyedFold, Result,
+    arguments::column,
+    columns::{Booleans, Encoded, Primitives, Texts, ValueColumn},
+    state::Reader,
+};
 
 const NAME: &str = "lag";
 const VERSION: u8 = 1;
@@ -66,7 +67,7 @@ pub fn lag_fold(
         }
         DataType::Boolean => plan.fold(Booleans),
         DataType::Utf8View => plan.fold(Texts),
-        other => plan.fold(Encoded::new(other)?),
+        other => plan.fold(Encoded::new(NAME, other)?),
     }
 }
 
@@ -78,7 +79,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn fold<C: LagColumn + 'static>(self, column: C) -> Result<Box<dyn KeyedFold>> {
+    fn fold<C: ValueColumn + 'static>(self, column: C) -> Result<Box<dyn KeyedFold>> {
         let default = match &self.default {
             Some(array) => {
                 let mut slot = C::Slot::default();
@@ -112,7 +113,7 @@ impl Plan {
     }
 }
 
-struct LagFold<C: LagColumn> {
+struct LagFold<C: ValueColumn> {
     column: C,
     value: DataType,
     offset: usize,
@@ -142,7 +143,7 @@ enum Occupied {
     Value,
 }
 
-impl<C: LagColumn> KeyedFold for LagFold<C> {
+impl<C: ValueColumn> KeyedFold for LagFold<C> {
     fn return_type(&self) -> DataType {
         self.value.clone()
     }

@@ -14,8 +14,9 @@
 //! two results are equal to the bit.
 //!
 //! Everything that SQL can call is in two plain lists, [`window_functions`] and [`scalar_functions`].
-//! `lag` and `row_number` are DataFusion's own in batch; here are only their folds, [`lag_fold`] and
-//! [`row_number_fold`].
+//! `lag`, `row_number` and the functions over a frame are DataFusion's own in batch; here are only their
+//! folds, [`lag_fold`], [`row_number_fold`] and [`frame_fold`](frame::frame_fold). Frames of doubles are
+//! ours in both modes, under the names in [`frame_functions`](frame::frame_functions).
 //!
 //! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
 //! result depends on comes from `libm`, so that every machine computes the same bits.
@@ -28,9 +29,11 @@ use datafusion_expr::ScalarUDF;
 
 mod arguments;
 pub mod baseline;
+mod columns;
 mod error;
 mod first_seen;
 mod fold;
+pub mod frame;
 mod lag;
 mod row_number;
 mod state;

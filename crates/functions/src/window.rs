@@ -2,7 +2,7 @@
 //!
 //! DataFusion hands a whole partition, sorted, to `evaluate_all`; the evaluator makes a fold of one key
 //! and calls `update` with key 0 on every row. A frame clause has no influence: a fold sees the rows
-//! from the partition's start to the current one.
+//! from the partition's start to the current one, and those that have a frame take it as arguments.
 
 use std::{
     fmt,

@@ -9,6 +9,7 @@
 mod baseline;
 mod batch;
 mod first_seen;
+mod frame;
 mod lag;
 mod scalar;
 

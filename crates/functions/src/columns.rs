@@ -1,26 +1,29 @@
-//! How `lag` keeps values of each type: a slot for one value, and how arrays are read and built.
+//! How single values of each type are kept: a slot for one value, and how arrays are read and built.
+//!
+//! `lag` and the frames keep values of any type with it, a slot a value; numbers have the room of their
+//! type, texts keep their room when the slot is used again, and every other type is kept as Arrow's row
+//! encoding, whose bytes compare as the values do.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::{cmp::Ordering, marker::PhantomData, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, PrimitiveArray,
-        PrimitiveBuilder, StringViewArray, StringViewBuilder, new_null_array,
+        Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray,
+        BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringViewArray, StringViewBuilder,
+        new_null_array,
     },
     compute::cast,
     datatypes::DataType,
     row::{RowConverter, Rows, SortField},
 };
 
-use super::NAME;
 use crate::{
     Error, Result,
     state::{FNV_OFFSET, Reader, fnv1a},
 };
 
 /// One type's way to keep values.
-pub(super) trait LagColumn: Send {
+pub(crate) trait ValueColumn: Send {
     /// Holds one value that is not null.
     type Slot: Default + Send;
     /// A batch's values, ready to read by row.
@@ -31,6 +34,8 @@ pub(super) trait LagColumn: Send {
     fn input(&self, array: &ArrayRef) -> Result<Self::Input>;
     fn is_null(input: &Self::Input, row: usize) -> bool;
     fn store(input: &Self::Input, row: usize, slot: &mut Self::Slot);
+    /// The order of min and max: floats in IEEE 754's total order, texts by their bytes.
+    fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering;
 
     fn output(&self, rows: usize) -> Self::Output;
     fn push(&self, output: &mut Self::Output, slot: &Self::Slot);
@@ -44,13 +49,13 @@ pub(super) trait LagColumn: Send {
 }
 
 /// Numbers and timestamps of 64 bits.
-pub(super) struct Primitives<T> {
+pub(crate) struct Primitives<T> {
     data_type: DataType,
     marker: PhantomData<fn() -> T>,
 }
 
 impl<T> Primitives<T> {
-    pub(super) fn new(data_type: &DataType) -> Self {
+    pub(crate) fn new(data_type: &DataType) -> Self {
         Self {
             data_type: data_type.clone(),
             marker: PhantomData,
@@ -58,33 +63,29 @@ impl<T> Primitives<T> {
     }
 }
 
-/// A number as its 64 bits, so that it is stored without change.
-pub(super) trait Bits: Default + Copy + Send {
-    fn bits(self) -> u64;
-    fn of(bits: u64) -> Self;
+/// A number that is stored as its little-endian bytes, so without change.
+pub(crate) trait Native: ArrowNativeTypeOp + Send {
+    fn write(self, out: &mut Vec<u8>);
+    fn read(reader: &mut Reader) -> Result<Self>;
 }
 
-impl Bits for i64 {
-    fn bits(self) -> u64 {
-        self as u64
-    }
+macro_rules! native {
+    ($($number:ty),*) => {$(
+        impl Native for $number {
+            fn write(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
 
-    fn of(bits: u64) -> Self {
-        bits as i64
-    }
+            fn read(reader: &mut Reader) -> Result<Self> {
+                Ok(Self::from_le_bytes(reader.array()?))
+            }
+        }
+    )*};
 }
 
-impl Bits for f64 {
-    fn bits(self) -> u64 {
-        self.to_bits()
-    }
+native!(i8, i16, i32, i64, i128, u8, u16, u32, u64, f32, f64);
 
-    fn of(bits: u64) -> Self {
-        f64::from_bits(bits)
-    }
-}
-
-impl<T: ArrowPrimitiveType<Native: Bits>> LagColumn for Primitives<T> {
+impl<T: ArrowPrimitiveType<Native: Native>> ValueColumn for Primitives<T> {
     type Slot = T::Native;
     type Input = PrimitiveArray<T>;
     type Output = PrimitiveBuilder<T>;
@@ -99,6 +100,10 @@ impl<T: ArrowPrimitiveType<Native: Bits>> LagColumn for Primitives<T> {
 
     fn store(input: &Self::Input, row: usize, slot: &mut Self::Slot) {
         *slot = input.value(row);
+    }
+
+    fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering {
+        ArrowNativeTypeOp::compare(*left, *right)
     }
 
     fn output(&self, rows: usize) -> Self::Output {
@@ -118,11 +123,11 @@ impl<T: ArrowPrimitiveType<Native: Bits>> LagColumn for Primitives<T> {
     }
 
     fn write(slot: &Self::Slot, out: &mut Vec<u8>) {
-        out.extend_from_slice(&slot.bits().to_le_bytes());
+        Native::write(*slot, out);
     }
 
     fn read(&self, reader: &mut Reader) -> Result<Self::Slot> {
-        Ok(Bits::of(reader.u64()?))
+        Native::read(reader)
     }
 
     fn heap(_slot: &Self::Slot) -> usize {
@@ -131,9 +136,9 @@ impl<T: ArrowPrimitiveType<Native: Bits>> LagColumn for Primitives<T> {
 }
 
 /// Booleans, a byte each.
-pub(super) struct Booleans;
+pub(crate) struct Booleans;
 
-impl LagColumn for Booleans {
+impl ValueColumn for Booleans {
     type Slot = bool;
     type Input = BooleanArray;
     type Output = BooleanBuilder;
@@ -148,6 +153,10 @@ impl LagColumn for Booleans {
 
     fn store(input: &Self::Input, row: usize, slot: &mut Self::Slot) {
         *slot = input.value(row);
+    }
+
+    fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering {
+        left.cmp(right)
     }
 
     fn output(&self, rows: usize) -> Self::Output {
@@ -184,9 +193,9 @@ impl LagColumn for Booleans {
 }
 
 /// Texts, each in a string whose room is used again for the next.
-pub(super) struct Texts;
+pub(crate) struct Texts;
 
-impl LagColumn for Texts {
+impl ValueColumn for Texts {
     type Slot = String;
     type Input = StringViewArray;
     type Output = StringViewBuilder;
@@ -202,6 +211,10 @@ impl LagColumn for Texts {
     fn store(input: &Self::Input, row: usize, slot: &mut Self::Slot) {
         slot.clear();
         slot.push_str(input.value(row));
+    }
+
+    fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering {
+        left.cmp(right)
     }
 
     fn output(&self, rows: usize) -> Self::Output {
@@ -238,7 +251,7 @@ impl LagColumn for Texts {
 }
 
 /// Any other type, each value in Arrow's row encoding, which a whole batch is converted to at once.
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     data_type: DataType,
     converter: RowConverter,
     null: Vec<u8>,
@@ -246,17 +259,17 @@ pub(super) struct Encoded {
 
 /// Encoded rows one behind the other.
 #[derive(Default)]
-pub(super) struct EncodedRows {
+pub(crate) struct EncodedRows {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Encoded {
-    pub(super) fn new(data_type: &DataType) -> Result<Self> {
+    pub(crate) fn new(function: &'static str, data_type: &DataType) -> Result<Self> {
         let fields = vec![SortField::new(data_type.clone())];
         if !RowConverter::supports_fields(&fields) {
             return Err(Error::Argument {
-                function: NAME,
+                function,
                 argument: "value",
                 expected: "of a type that has an order",
                 found: format!("of type {data_type}"),
@@ -276,7 +289,7 @@ impl Encoded {
     }
 }
 
-impl LagColumn for Encoded {
+impl ValueColumn for Encoded {
     type Slot = Vec<u8>;
     type Input = (ArrayRef, Rows);
     type Output = EncodedRows;
@@ -295,6 +308,10 @@ impl LagColumn for Encoded {
     fn store((_, rows): &Self::Input, row: usize, slot: &mut Self::Slot) {
         slot.clear();
         slot.extend_from_slice(rows.row(row).data());
+    }
+
+    fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering {
+        left.cmp(right)
     }
 
     fn output(&self, rows: usize) -> Self::Output {
