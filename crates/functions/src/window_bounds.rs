@@ -10,6 +10,7 @@
 //! because no rule need know them. Division rounds down, so windows before 1970 are as long as the
 //! others. At the ends of the 64-bit range the bounds saturate.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::{
@@ -65,8 +66,8 @@ impl Bound {
         }
     }
 
-    fn of(self, ts_ms: i64, size_ms: i64) -> i64 {
-        let start = ts_ms.saturating_sub(ts_ms.rem_euclid(size_ms));
+    /// This bound of the window that starts at `start`.
+    fn of(self, start: i64, size_ms: i64) -> i64 {
         match self {
             Self::Start => start,
             Self::End => start.saturating_add(size_ms),
@@ -87,6 +88,11 @@ impl Bound {
             found,
         })
     }
+}
+
+/// The greatest multiple of the size that is not above the time, or the least number there is.
+fn window_start(ts_ms: i64, size_ms: i64) -> i64 {
+    ts_ms.saturating_sub(ts_ms.rem_euclid(size_ms))
 }
 
 impl ScalarUDFImpl for WindowBound {
@@ -142,8 +148,17 @@ impl ScalarUDFImpl for WindowBound {
         };
         let size_ms = self.bound.size_ms(size)?;
         over_arrays(std::slice::from_ref(ts), |arrays| {
+            // Rows of one window mostly stand together, and a division costs as much as all the rest.
+            let last_start = Cell::new(window_start(0, size_ms));
             let bounds: TimestampMillisecondArray = timestamps(arrays, 0)?
-                .unary::<_, TimestampMillisecondType>(|ts_ms| self.bound.of(ts_ms, size_ms));
+                .unary::<_, TimestampMillisecondType>(|ts_ms| {
+                    let mut start = last_start.get();
+                    if ts_ms.wrapping_sub(start) as u64 >= size_ms as u64 {
+                        start = window_start(ts_ms, size_ms);
+                        last_start.set(start);
+                    }
+                    self.bound.of(start, size_ms)
+                });
             Ok(Arc::new(bounds.with_timezone("UTC")))
         })
     }
@@ -155,26 +170,31 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
+    /// A bound of the minute that holds a time.
+    fn of(bound: Bound, ts_ms: i64) -> i64 {
+        bound.of(window_start(ts_ms, MINUTE), MINUTE)
+    }
+
     #[test]
     fn a_window_holds_its_start_and_not_its_end() {
         for (ts, start) in [(0, 0), (59_999, 0), (60_000, 60_000), (60_001, 60_000)] {
-            assert_eq!(Bound::Start.of(ts, MINUTE), start);
-            assert_eq!(Bound::End.of(ts, MINUTE), start + MINUTE);
-            assert_eq!(Bound::Time.of(ts, MINUTE), start + MINUTE - 1);
+            assert_eq!(of(Bound::Start, ts), start);
+            assert_eq!(of(Bound::End, ts), start + MINUTE);
+            assert_eq!(of(Bound::Time, ts), start + MINUTE - 1);
         }
     }
 
     #[test]
     fn windows_before_1970_round_down() {
-        assert_eq!(Bound::Start.of(-1, MINUTE), -MINUTE);
-        assert_eq!(Bound::End.of(-1, MINUTE), 0);
-        assert_eq!(Bound::Start.of(-MINUTE, MINUTE), -MINUTE);
-        assert_eq!(Bound::Start.of(-MINUTE - 1, MINUTE), -2 * MINUTE);
+        assert_eq!(of(Bound::Start, -1), -MINUTE);
+        assert_eq!(of(Bound::End, -1), 0);
+        assert_eq!(of(Bound::Start, -MINUTE), -MINUTE);
+        assert_eq!(of(Bound::Start, -MINUTE - 1), -2 * MINUTE);
     }
 
     #[test]
     fn the_ends_of_time_saturate() {
-        assert_eq!(Bound::End.of(i64::MAX, MINUTE), i64::MAX);
-        assert_eq!(Bound::Start.of(i64::MIN, MINUTE), i64::MIN);
+        assert_eq!(of(Bound::End, i64::MAX), i64::MAX);
+        assert_eq!(of(Bound::Start, i64::MIN), i64::MIN);
     }
 }

@@ -10,10 +10,12 @@
 //! State: the rows whose time the watermark has not passed: those of the allowed lateness.
 //! Batch: the Sort that stands below every OVER in the logical plan.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
+use arrow::array::make_comparator;
 use arrow::array::{Array, AsArray, Int64Array, UInt32Array};
-use arrow::compute::{concat, concat_batches};
+use arrow::compute::{SortOptions, concat, concat_batches};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 
@@ -28,7 +30,6 @@ pub(crate) struct Order {
     time: usize,
     complete_ms: i64,
     ties: Vec<usize>,
-    converter: RowConverter,
     rows: RowConverter,
     schema: SchemaRef,
     pending: Vec<Rows>,
@@ -45,14 +46,12 @@ impl Order {
         schema: SchemaRef,
     ) -> Result<Self> {
         let field = |column: &usize| SortField::new(schema.field(*column).data_type().clone());
-        let converter = RowConverter::new(ties.iter().map(field).collect()).within(OPERATOR)?;
         let all = (0..schema.fields().len()).collect::<Vec<_>>();
         let rows = RowConverter::new(all.iter().map(field).collect()).within(OPERATOR)?;
         Ok(Order {
             time,
             complete_ms,
             ties,
-            converter,
             rows,
             schema,
             pending: Vec::new(),
@@ -95,23 +94,62 @@ impl Order {
     /// The indices of `rows` that may leave, in the total order, and of those that wait.
     fn split(&self, rows: &Rows, bound: i64) -> Result<(Vec<u32>, Vec<u32>)> {
         let times = self.times(rows)?;
-        let (mut leaving, waiting): (Vec<u32>, Vec<u32>) =
-            (0..times.len() as u32).partition(|&row| times[row as usize] < bound);
-        leaving.sort_by_key(|&row| times[row as usize]);
+        let (mut leaving, waiting) = by_time(times, bound);
         let tied = |a: &u32, b: &u32| times[*a as usize] == times[*b as usize];
         if !self.ties.is_empty() && leaving.windows(2).any(|pair| tied(&pair[0], &pair[1])) {
-            let columns = self
+            // Ties are few and mostly in order already: rows are compared where they stand.
+            let compare = self
                 .ties
                 .iter()
-                .map(|&tie| Arc::clone(rows.batch.column(tie)))
-                .collect::<Vec<_>>();
-            let values = self.converter.convert_columns(&columns).within(OPERATOR)?;
+                .map(|&tie| {
+                    let column = rows.batch.column(tie);
+                    make_comparator(column, column, SortOptions::default()).within(OPERATOR)
+                })
+                .collect::<Result<Vec<_>>>()?;
             for run in leaving.chunk_by_mut(tied).filter(|run| run.len() > 1) {
-                run.sort_by(|&a, &b| values.row(a as usize).cmp(&values.row(b as usize)));
+                run.sort_by(|&a, &b| {
+                    let ordered = compare.iter().map(|by| by(a as usize, b as usize));
+                    ordered.fold(Ordering::Equal, Ordering::then)
+                });
             }
         }
         Ok((leaving, waiting))
     }
+}
+
+/// The rows with a time below `bound`, by time and then as they arrived, and the rows that wait. Most
+/// arrive in order: only the stragglers are sorted, and then merged in.
+fn by_time(times: &[i64], bound: i64) -> (Vec<u32>, Vec<u32>) {
+    let mut in_order: Vec<u32> = Vec::with_capacity(times.len());
+    let (mut stragglers, mut waiting) = (Vec::new(), Vec::new());
+    let mut greatest = i64::MIN;
+    for (row, &time) in (0..).zip(times) {
+        if time >= bound {
+            waiting.push(row);
+        } else if time >= greatest {
+            greatest = time;
+            in_order.push(row);
+        } else {
+            stragglers.push(row);
+        }
+    }
+    if stragglers.is_empty() {
+        return (in_order, waiting);
+    }
+    stragglers.sort_by_key(|&row| times[row as usize]);
+    let mut leaving = Vec::with_capacity(in_order.len() + stragglers.len());
+    let mut stragglers = stragglers.into_iter().peekable();
+    for row in in_order {
+        // Among equal times a straggler comes later: its like had passed when it arrived.
+        while let Some(straggler) =
+            stragglers.next_if(|&straggler| times[straggler as usize] < times[row as usize])
+        {
+            leaving.push(straggler);
+        }
+        leaving.push(row);
+    }
+    leaving.extend(stragglers);
+    (leaving, waiting)
 }
 
 fn times(rows: &Rows, column: usize) -> Result<&[i64]> {
