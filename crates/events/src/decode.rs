@@ -18,16 +18,17 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::builder::{self, Builder};
+use crate::clients::Clients;
 use crate::dead::{self, DeadLetter, DeadReason};
 use crate::fingerprint::Fingerprinter;
-use crate::geoip::{GeoCache, GeoDatabases};
+use crate::geoip::GeoDatabases;
 use crate::json::{Fault, Kind, Span};
 use crate::mask::{Masker, OWN_LENGTH_MIN, Own};
 use crate::plan::{Plan, Planned, Source};
 use crate::row::{self, Pending, Refusal, Row, Surroundings, Texts};
 use crate::schema::EventsSchema;
 use crate::settings::TopicSettings;
-use crate::{Result, address, late};
+use crate::{Result, late};
 
 /// One record of a partition.
 #[derive(Clone, Copy)]
@@ -99,7 +100,7 @@ pub struct Decoder {
     plan: Plan,
     masker: Masker,
     fingerprinter: Arc<Fingerprinter>,
-    geo: GeoCache,
+    clients: Clients,
     /// Maximum over the rows that were not late.
     running_ms: Option<i64>,
     spans: Vec<Span>,
@@ -143,7 +144,7 @@ impl Decoder {
             partition,
             masker: Masker::new(Arc::clone(&fingerprinter)),
             fingerprinter,
-            geo: GeoCache::new(geo),
+            clients: Clients::new(geo, plan.reads_geo),
             running_ms: None,
             spans: vec![Span::default(); plan.members.len()],
             pending: vec![Pending::default(); plan.columns.len()],
@@ -232,7 +233,7 @@ impl Decoder {
 
     /// Uses other databases from the next record on.
     pub fn set_geo(&mut self, geo: Arc<GeoDatabases>) {
-        self.geo = GeoCache::new(geo);
+        self.clients.set_databases(geo);
     }
 
     /// Adds the row of a record to the events or the late rows, or says why it has none.
@@ -243,7 +244,8 @@ impl Decoder {
         spans: &[Span],
     ) -> std::result::Result<(), Refusal> {
         let plan = &self.plan;
-        let mut row = Row::read(plan, self.settings.time, text, spans, &mut self.pending)?;
+        let (clients, pending) = (&mut self.clients, &mut self.pending);
+        let mut row = Row::read(plan, self.settings.time, text, spans, clients, pending)?;
         let record_time = record.record_time_ms.filter(|time_ms| *time_ms >= 0);
         let trusted = if self.settings.step_ms_max.is_none() {
             record_time
@@ -261,16 +263,11 @@ impl Decoder {
                 .write(credential, &mut self.texts.fingerprint);
         }
         row.suspect = is_suspect(&self.masker, &row, spans[plan.api_key]);
-        address::write(
-            row.client_ip,
-            &mut self.texts.client_ip,
-            &mut self.texts.client_net,
-        );
         let around = Surroundings {
             plan,
             masker: &self.masker,
             fingerprinter: &self.fingerprinter,
-            geo: plan.reads_geo.then(|| self.geo.lookup(row.client_ip)),
+            client: self.clients.get(row.client),
             record_time,
             offset: record.offset,
         };
@@ -362,7 +359,7 @@ impl fmt::Debug for Decoder {
             .field("partition", &self.partition)
             .field("watermark", &self.watermark())
             .field("counts", &self.counts)
-            .field("geo", self.geo.databases())
+            .field("geo", self.clients.databases())
             .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@
 
 mod address;
 mod builder;
+mod clients;
 mod dead;
 mod decode;
 mod error;

@@ -4,10 +4,9 @@
 //! unreadable into a pending value or the refusal, and `append` only adds.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::builder::Builder;
+use crate::clients::{Client, Clients};
 use crate::dead::DeadReason;
 use crate::extra::ExtraKind;
 use crate::fingerprint::Fingerprinter;
@@ -18,7 +17,7 @@ use crate::number::{self, NumberFault};
 use crate::plan::{Identity, Plan, Source};
 use crate::schema::Geo;
 use crate::settings::TimeMeaning;
-use crate::{address, route, time};
+use crate::{route, time};
 
 /// Why a record is a dead letter, and which field is at fault.
 #[derive(Debug)]
@@ -70,8 +69,6 @@ pub(crate) enum Pending {
 #[derive(Default)]
 pub(crate) struct Texts {
     pub(crate) fingerprint: String,
-    pub(crate) client_ip: String,
-    pub(crate) client_net: String,
     pub(crate) scratch: String,
 }
 
@@ -80,7 +77,8 @@ pub(crate) struct Row<'a> {
     pub(crate) text: &'a str,
     pub(crate) spans: &'a [Span],
     pub(crate) event_time: i64,
-    pub(crate) client_ip: IpAddr,
+    /// Its number in the partition's memory of clients.
+    pub(crate) client: usize,
     pub(crate) credential: Option<Cow<'a, str>>,
     /// Whether texts must be searched for credentials one by one.
     pub(crate) suspect: bool,
@@ -103,6 +101,7 @@ impl<'a> Row<'a> {
         meaning: TimeMeaning,
         text: &'a str,
         spans: &'a [Span],
+        clients: &mut Clients,
         pending: &mut [Pending],
     ) -> Result<Self, Refusal> {
         let latency_us = match plan.latency {
@@ -121,7 +120,7 @@ impl<'a> Row<'a> {
             text,
             spans,
             event_time,
-            client_ip: client_ip(text, spans[plan.client_ip])?,
+            client: client(text, spans[plan.client_ip], clients)?,
             credential: credential(text, spans[plan.api_key])?,
             suspect: false,
             latency_us,
@@ -279,15 +278,15 @@ fn event_time(text: &str, span: Span) -> Result<i64, Refusal> {
     parsed.map_err(|fault| Refusal::number(fault, name))
 }
 
-fn client_ip(text: &str, span: Span) -> Result<IpAddr, Refusal> {
+fn client(text: &str, span: Span, clients: &mut Clients) -> Result<usize, Refusal> {
     let name = "client_ip";
-    let parsed = match span.kind {
+    let found = match span.kind {
         Kind::Absent => return Err(Refusal::at(DeadReason::MissingField, name)),
-        Kind::Text => address::parse(span.of(text)),
-        Kind::EscapedText => span.text(text).and_then(|text| address::parse(&text)),
+        Kind::Text => clients.find(span.of(text)),
+        Kind::EscapedText => span.text(text).and_then(|text| clients.find(&text)),
         _ => None,
     };
-    parsed.ok_or_else(|| Refusal::at(DeadReason::BadField, name))
+    found.ok_or_else(|| Refusal::at(DeadReason::BadField, name))
 }
 
 fn credential(text: &str, span: Span) -> Result<Option<Cow<'_, str>>, Refusal> {
@@ -345,7 +344,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) masker: &'a Masker,
     pub(crate) fingerprinter: &'a Fingerprinter,
-    pub(crate) geo: Option<Arc<GeoRecord>>,
+    pub(crate) client: &'a Client,
     pub(crate) record_time: Option<i64>,
     pub(crate) offset: i64,
 }
@@ -360,8 +359,6 @@ pub(crate) fn append(
 ) {
     let Texts {
         fingerprint,
-        client_ip,
-        client_net,
         scratch,
     } = texts;
     let own = row.credential.as_deref();
@@ -378,8 +375,8 @@ pub(crate) fn append(
     for ((column, pending), builder) in columns {
         match &column.source {
             Source::EventTime => builder.integer(Some(row.event_time)),
-            Source::ClientIp => builder.text(Some(client_ip)),
-            Source::ClientNet => builder.text(Some(client_net)),
+            Source::ClientIp => builder.text(Some(&around.client.ip)),
+            Source::ClientNet => builder.text(Some(&around.client.net)),
             Source::ApiKey => {
                 let by = around
                     .plan
@@ -462,7 +459,7 @@ pub(crate) fn append(
             }
             Source::Extra { kind, .. } => append_pending(*pending, *kind, builder),
             Source::Dropped(kind) => append_pending(Pending::Nothing, *kind, builder),
-            Source::Geo(field) => append_geo(*field, around.geo.as_deref(), builder),
+            Source::Geo(field) => append_geo(*field, around.client.geo.as_deref(), builder),
             Source::SecretInUrl { members } => {
                 let found = members.iter().find(|(slot, _)| {
                     row.suspect && holds_secret(row, row.spans[*slot], around.masker, own)
