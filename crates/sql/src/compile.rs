@@ -24,6 +24,7 @@ use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find, words};
+use crate::shared::SharedScans;
 
 /// The files of a rule directory.
 #[derive(Debug, Clone, Default)]
@@ -332,12 +333,15 @@ impl<'a> Compiler<'a> {
         views: &[(&SourceFile, Query)],
         queries: &[(&SourceFile, Query, RuleHeader)],
     ) -> Result<Lowered, Vec<Problem>> {
-        let plans = views
+        let plans: Vec<(&SourceFile, &LogicalPlan)> = views
             .iter()
-            .map(|(_, query)| query)
-            .chain(queries.iter().map(|(_, query, _)| query));
+            .map(|(file, query)| (*file, &query.plan))
+            .chain(queries.iter().map(|(file, query, _)| (*file, &query.plan)))
+            .collect();
         let mut columns = BTreeSet::from([self.key.to_owned()]);
-        plans.for_each(|query| event_columns(&query.plan, &mut columns));
+        plans
+            .iter()
+            .for_each(|(_, plan)| event_columns(plan, &mut columns));
         let fields = self
             .events
             .fields()
@@ -347,7 +351,9 @@ impl<'a> Compiler<'a> {
             .map(|field| field.as_ref().clone().with_nullable(true))
             .collect();
         let key = fields.iter().position(|field| field.name() == self.key);
-        let mut builder = ProgramBuilder::new(Arc::new(Schema::new(fields)), key);
+        let input = Arc::new(Schema::new(fields));
+        let shared = shared_scans(&plans, &input)?;
+        let mut builder = ProgramBuilder::new(input, key);
         let mut nodes: BTreeMap<String, NodeId> = BTreeMap::new();
         let mut problems = Vec::new();
         let mut unkeyed = Vec::new();
@@ -357,6 +363,8 @@ impl<'a> Compiler<'a> {
                 views: nodes,
                 origins: &self.origins,
                 key: self.key,
+                shared: &shared,
+                ordered: false,
                 unkeyed: Vec::new(),
             };
             let node = lowering.lower(&query.plan);
@@ -399,6 +407,19 @@ impl<'a> Compiler<'a> {
             unkeyed,
         })
     }
+}
+
+fn shared_scans(
+    plans: &[(&SourceFile, &LogicalPlan)],
+    input: &SchemaRef,
+) -> Result<SharedScans, Vec<Problem>> {
+    let mut shared = SharedScans::new(input).expect("the columns of `events` have different names");
+    for (file, plan) in plans {
+        shared
+            .add(plan)
+            .map_err(|error| vec![plan_problem(file, &error)])?;
+    }
+    Ok(shared)
 }
 
 /// A program with what was learned on the way.

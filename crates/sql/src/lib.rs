@@ -27,6 +27,7 @@ mod origin;
 mod over_function;
 mod planner_error;
 mod problem;
+mod shared;
 mod windows;
 
 pub use compile::{Compiled, Rule, RuleFiles, compile};

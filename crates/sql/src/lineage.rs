@@ -44,6 +44,12 @@ impl From<DataFusionError> for Unprepared {
     }
 }
 
+impl From<arrow::error::ArrowError> for Unprepared {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Unprepared::Plan(error.into())
+    }
+}
+
 pub(crate) fn refuse<T>(
     near: &[&str],
     message: impl Into<String>,

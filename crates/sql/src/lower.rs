@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use keyhawk_engine::program::{
@@ -23,12 +24,12 @@ use keyhawk_engine::program::{
     ProgramBuilder, WindowPart,
 };
 
-use crate::catalog::EVENTS;
 use crate::lineage::Unprepared;
 use crate::meaning::meaning;
 use crate::origin::{Origin, ViewOrigins, leader, origin};
 use crate::over_function::{over_function, version};
 use crate::problem::Refusal;
+use crate::shared::{Condition, FilteredScan, SharedScans, TOTAL_ORDER, is_ordered, sorts_events};
 
 /// What a plan is lowered into.
 pub(crate) struct Lowering<'a> {
@@ -39,6 +40,10 @@ pub(crate) struct Lowering<'a> {
     pub(crate) origins: &'a ViewOrigins,
     /// The column that topics are keyed by.
     pub(crate) key: &'a str,
+    /// What all queries have in common.
+    pub(crate) shared: &'a SharedScans,
+    /// Whether the scan of events below is to come in the total order.
+    pub(crate) ordered: bool,
     /// Stateful nodes whose keys lack the topic's key: what they are, for `run` to refuse.
     pub(crate) unkeyed: Vec<Refusal>,
 }
@@ -83,46 +88,22 @@ impl Lowering<'_> {
 
     /// The node that computes `plan`.
     pub(crate) fn lower(&mut self, plan: &LogicalPlan) -> Result<NodeId, Unprepared> {
+        if let Some(found) = self.shared.filtered_scan(plan)? {
+            return self.events(found);
+        }
         let schema = nullable(plan.schema());
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
-                let node = match self.views.get(name) {
-                    _ if name == EVENTS => self.builder.scan(),
-                    Some(node) => *node,
-                    None => {
-                        return Err(refused(
-                            &[name],
-                            format!("the view `{name}` did not load"),
-                            "mend it first",
-                        ));
-                    }
+                let Some(node) = self.views.get(name) else {
+                    return Err(refused(
+                        &[name],
+                        format!("the view `{name}` did not load"),
+                        "mend it first",
+                    ));
                 };
-                let input = Arc::clone(self.builder.schema(node));
-                if input.fields() == schema.fields() {
-                    return Ok(node);
-                }
-                let from = DFSchema::try_from(Arc::clone(&input))?;
-                let columns: Vec<Expr> = schema
-                    .fields()
-                    .iter()
-                    .map(|field| {
-                        Expr::Column(datafusion::common::Column::new_unqualified(field.name()))
-                    })
-                    .collect();
-                let expressions = columns
-                    .iter()
-                    .map(|column| physical(column, &from))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let meaning = format!("project {}", meaning(&columns, &from)?);
-                Ok(self.builder.add(
-                    NodeKind::Project { expressions },
-                    vec![node],
-                    schema,
-                    &meaning,
-                    false,
-                ))
+                self.columns(*node, schema)
             }
             LogicalPlan::Projection(projection) => {
                 let input = self.lower(&projection.input)?;
@@ -157,7 +138,7 @@ impl Lowering<'_> {
                 ))
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, schema),
-            LogicalPlan::Sort(sort) => self.order(sort, schema),
+            LogicalPlan::Sort(sort) => self.order(sort),
             LogicalPlan::Window(window) => self.window(window, schema),
             other => Err(refused(
                 &[],
@@ -165,6 +146,80 @@ impl Lowering<'_> {
                 "write one SELECT",
             )),
         }
+    }
+
+    /// A scan of events with its conditions: those that other queries have too are tested once for all.
+    fn events(&mut self, found: FilteredScan<'_>) -> Result<NodeId, Unprepared> {
+        let split = self.shared.split(found.conditions, self.ordered);
+        let mut node = self.builder.scan();
+        for group in split.before {
+            node = self.conditions(node, &group)?;
+        }
+        if self.ordered {
+            let input = Arc::clone(self.builder.schema(node));
+            let schema = Arc::new(input.project(&self.shared.ordered_columns())?);
+            node = self.columns(node, Arc::clone(&schema))?;
+            let [time, ties @ ..] = TOTAL_ORDER;
+            let time = schema.index_of(time)?;
+            let ties = ties.map(|tie| schema.index_of(tie));
+            let ties = ties.into_iter().collect::<Result<_, _>>()?;
+            node = self.sorted(node, time, 0, ties);
+        }
+        for group in split.after {
+            node = self.conditions(node, &group)?;
+        }
+        node = self.columns(node, all_nullable(&found.scan.projected_schema.as_arrow()))?;
+        if !split.alone.is_empty() {
+            node = self.conditions(node, &split.alone)?;
+        }
+        Ok(node)
+    }
+
+    /// Keeps the rows that fulfil all conditions.
+    fn conditions(&mut self, node: NodeId, all: &[Condition]) -> Result<NodeId, Unprepared> {
+        let schema = Arc::clone(self.builder.schema(node));
+        let from = DFSchema::try_from(Arc::clone(&schema))?;
+        let Some(predicate) = conjunction(all.iter().map(|condition| condition.expr.clone()))
+        else {
+            return Ok(node);
+        };
+        let meaning = format!("filter {}", meaning([&predicate], &from)?);
+        let predicate = physical(&predicate, &from)?;
+        let kind = NodeKind::Filter { predicate };
+        Ok(self.builder.add(kind, vec![node], schema, &meaning, false))
+    }
+
+    /// Some of a node's columns, by name.
+    fn columns(&mut self, node: NodeId, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let input = Arc::clone(self.builder.schema(node));
+        if input.fields() == schema.fields() {
+            return Ok(node);
+        }
+        let from = DFSchema::try_from(Arc::clone(&input))?;
+        let columns: Vec<Expr> = schema
+            .fields()
+            .iter()
+            .map(|field| Expr::Column(Column::new_unqualified(field.name())))
+            .collect();
+        let expressions = columns
+            .iter()
+            .map(|column| physical(column, &from))
+            .collect::<Result<Vec<_>, _>>()?;
+        let meaning = format!("project {}", meaning(&columns, &from)?);
+        let kind = NodeKind::Project { expressions };
+        Ok(self.builder.add(kind, vec![node], schema, &meaning, false))
+    }
+
+    /// A node's rows in order of time.
+    fn sorted(&mut self, node: NodeId, time: usize, complete_ms: i64, ties: Vec<usize>) -> NodeId {
+        let schema = Arc::clone(self.builder.schema(node));
+        let meaning = format!("order by #{time} complete {complete_ms} ms, ties by {ties:?}");
+        let kind = NodeKind::Order {
+            time,
+            complete_ms,
+            ties,
+        };
+        self.builder.add(kind, vec![node], schema, &meaning, false)
     }
 
     fn aggregate(
@@ -343,7 +398,16 @@ impl Lowering<'_> {
         })
     }
 
-    fn order(&mut self, sort: &Sort, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+    fn order(&mut self, sort: &Sort) -> Result<NodeId, Unprepared> {
+        if is_ordered(&sort.input, sort) {
+            return self.lower(&sort.input);
+        }
+        if sorts_events(sort) {
+            self.ordered = true;
+            let node = self.lower(&sort.input);
+            self.ordered = false;
+            return node;
+        }
         let input = self.lower(&sort.input)?;
         let from = sort.input.schema();
         let columns = sort.expr.iter().map(|expr| match &expr.expr {
@@ -374,18 +438,7 @@ impl Lowering<'_> {
                 ties.push(*tie);
             }
         }
-        let meaning = format!("order by #{time} complete {complete_ms} ms, ties by {ties:?}");
-        Ok(self.builder.add(
-            NodeKind::Order {
-                time,
-                complete_ms,
-                ties,
-            },
-            vec![input],
-            schema,
-            &meaning,
-            false,
-        ))
+        Ok(self.sorted(input, time, complete_ms, ties))
     }
 
     fn window(&mut self, window: &Window, schema: SchemaRef) -> Result<NodeId, Unprepared> {
