@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
@@ -17,7 +18,9 @@ use keyhawk_functions::KeyedFold;
 
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
-use crate::operators::{Filter, Lookup, Operator, Order, Over, Project, Scan, Tumble, WindowJoin};
+use crate::operators::{
+    Filter, Lookup, Operator, Order, Over, Project, Scan, Tumble, WindowJoin, accumulator,
+};
 
 /// A node's place in its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +59,41 @@ pub enum AggregateKind {
     Min,
     /// `max(x)`.
     Max,
+    /// `avg(x)` of a float or decimal, which DataFusion makes of other numbers.
+    Avg,
+    /// `var_samp(x)` of a float.
+    VarianceSample,
+    /// `var_pop(x)` of a float.
+    VariancePopulation,
+    /// `stddev_samp(x)` of a float.
+    StddevSample,
+    /// `stddev_pop(x)` of a float.
+    StddevPopulation,
+    /// `bool_and(x)`.
+    BoolAnd,
+    /// `bool_or(x)`.
+    BoolOr,
+    /// `first_value(x ORDER BY …)`.
+    FirstValue,
+    /// `last_value(x ORDER BY …)`.
+    LastValue,
+    /// `array_slice(array_agg(x ORDER BY …), 1, n)`: a list of the first n values, nulls among them.
+    ArrayFirst(u32),
+}
+
+impl AggregateKind {
+    /// Whether the result depends on the order of rows, so that [`Aggregate::order`] must say it.
+    pub fn by_order(self) -> bool {
+        matches!(
+            self,
+            AggregateKind::FirstValue | AggregateKind::LastValue | AggregateKind::ArrayFirst(_)
+        )
+    }
+
+    /// Whether the engine computes it over an argument of a type, as a result of a type.
+    pub fn is_computed(self, argument: &DataType, result: &DataType) -> bool {
+        accumulator(self, false, argument, result).is_ok()
+    }
 }
 
 /// One aggregate column.
@@ -67,6 +105,11 @@ pub struct Aggregate {
     pub argument: Arc<dyn PhysicalExpr>,
     /// FILTER (WHERE …).
     pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// ORDER BY, for the kinds that depend on it; empty for the others. No two rows of a group may be
+    /// equal in it: the lineage comes last.
+    pub order: Vec<(Arc<dyn PhysicalExpr>, SortOptions)>,
+    /// IGNORE NULLS of `first_value` and `last_value`; the others but `array_agg` pass over nulls.
+    pub ignore_nulls: bool,
 }
 
 /// How a stateful node knows a row's key.

@@ -395,6 +395,8 @@ impl Lowering<'_> {
             kind,
             argument,
             filter,
+            order: Vec::new(),
+            ignore_nulls: false,
         })
     }
 
@@ -518,6 +520,7 @@ fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
                         | DataType::Utf8View
                 )
         }
+        _ => false,
     }
 }
 

@@ -5,8 +5,11 @@
 //! inputs emitted, then, once the whole batch is in, again `process` with what the inputs emitted as
 //! time moved, and `advance`. So within `advance` every row that the new watermark promises is there.
 
-mod accumulate;
+#[allow(dead_code, unused_imports, reason = "merges serve hopping windows")]
+mod aggregates;
 mod filter;
+#[allow(dead_code, reason = "merges serve hopping windows")]
+mod groups;
 mod key_index;
 mod lookup;
 mod order;
@@ -14,9 +17,11 @@ mod over;
 mod pairs;
 mod project;
 mod scan;
+mod state;
 mod tumble;
 mod window_join;
 
+pub(crate) use aggregates::accumulator;
 pub(crate) use filter::Filter;
 pub(crate) use lookup::Lookup;
 pub use lookup::LookupIndex;

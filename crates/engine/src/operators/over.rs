@@ -18,8 +18,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::KeyedFold;
 
-use super::accumulate::split;
-use super::tumble::read_whole;
+use super::state::{read_whole, split};
 use super::{Context, Operator, StateRow};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;

@@ -128,6 +128,8 @@ impl Build {
             kind,
             argument,
             filter: None,
+            order: Vec::new(),
+            ignore_nulls: false,
         };
         let kind = NodeKind::Tumble {
             time: self.column(from, "event_time"),
