@@ -160,6 +160,13 @@ impl RowKeys {
             .within(operator)
     }
 
+    /// The columns of some keys, in the order given.
+    pub(crate) fn columns_of(&self, keys: &[u32], operator: &'static str) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let rows = keys.iter().map(|&key| parser.parse(self.bytes(key)));
+        self.converter.convert_rows(rows).within(operator)
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.table.capacity() * 5
             + self

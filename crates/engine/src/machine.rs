@@ -168,6 +168,7 @@ impl Machine {
         let mut context = Context {
             keys: &mut self.keys,
             failed: &mut step.failed_rows,
+            watermark: self.watermark,
         };
         let mut emitted: Vec<(usize, Rows)> = Vec::new();
         for node in 0..self.operators.len() {
@@ -209,6 +210,7 @@ impl Machine {
         let context = Context {
             keys: &mut self.keys,
             failed: &mut failed,
+            watermark: self.watermark,
         };
         let mut nodes = Vec::with_capacity(self.operators.len());
         for operator in &mut self.operators {
@@ -243,6 +245,7 @@ impl Machine {
         let mut context = Context {
             keys: &mut self.keys,
             failed: &mut failed,
+            watermark,
         };
         for (operator, rows) in self.operators.iter_mut().zip(state) {
             let rows = rows.iter().map(checked).collect::<Result<Vec<_>>>()?;

@@ -19,7 +19,8 @@ use keyhawk_functions::KeyedFold;
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
-    Filter, Lookup, Operator, Order, Over, Project, Scan, Tumble, WindowJoin, accumulator,
+    Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Span, Tumble, WindowJoin,
+    accumulator,
 };
 
 /// A node's place in its program.
@@ -188,6 +189,24 @@ pub enum NodeKind {
         /// The aggregates, after the grouping columns.
         aggregates: Vec<Aggregate>,
     },
+    /// GROUP BY over hopping windows: those of `size_ms` that start at multiples of `slide_ms`.
+    Hop {
+        /// The event time by which rows fall into windows.
+        time: Arc<dyn PhysicalExpr>,
+        /// Length of a window in milliseconds.
+        size_ms: i64,
+        /// From the start of a window to that of the next, in milliseconds. Windows overlap where it
+        /// is less than the size; where it is more, rows between them are in none.
+        slide_ms: i64,
+        /// At watermark W every row with a time below W + `complete_ms` has arrived.
+        complete_ms: i64,
+        /// How groups are told apart within a window.
+        keys: KeyBy,
+        /// The grouping columns, in the order of the output.
+        groups: Vec<GroupColumn>,
+        /// The aggregates, after the grouping columns.
+        aggregates: Vec<Aggregate>,
+    },
     /// The total order: rows by time, then by lineage.
     Order {
         /// The column of the time.
@@ -308,6 +327,30 @@ impl Program {
                             Arc::clone(time),
                             *size_ms,
                             *complete_ms,
+                            keys.clone(),
+                            groups.clone(),
+                            aggregates.clone(),
+                            input,
+                            Arc::clone(&node.schema),
+                        )?)
+                    }
+                    NodeKind::Hop {
+                        time,
+                        size_ms,
+                        slide_ms,
+                        complete_ms,
+                        keys,
+                        groups,
+                        aggregates,
+                    } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        Box::new(Hop::new(
+                            Arc::clone(time),
+                            Span {
+                                size_ms: *size_ms,
+                                slide_ms: *slide_ms,
+                                complete_ms: *complete_ms,
+                            },
                             keys.clone(),
                             groups.clone(),
                             aggregates.clone(),

@@ -8,6 +8,8 @@
 //! State: a row a group, keyed by the start of its window or pane and the values of its key; it holds
 //! the topic's key, then what each aggregate saved.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,7 +53,7 @@ struct Computed {
 
 /// A batch as the groups take it in.
 pub(super) struct Evaluated {
-    pub(super) times: PrimitiveArray<TimestampMillisecondType>,
+    times: PrimitiveArray<TimestampMillisecondType>,
     keys: UInt32Array,
     values: Option<arrow::row::Rows>,
     arguments: Vec<Argument>,
@@ -208,6 +210,50 @@ impl Grouping {
         })
     }
 
+    /// The groups of the window or pane that starts at `start`.
+    pub(super) fn at<'a>(
+        &self,
+        all: &'a mut BTreeMap<i64, Groups>,
+        start: i64,
+    ) -> Result<&'a mut Groups> {
+        Ok(match all.entry(start) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.groups()?),
+        })
+    }
+
+    /// Takes a batch into the windows or panes of its rows; `start_of` gives the start of that of a
+    /// time, if there is one. `slots` is scratch.
+    pub(super) fn take_in(
+        &self,
+        batch: &Evaluated,
+        all: &mut BTreeMap<i64, Groups>,
+        slots: &mut Vec<u32>,
+        start_of: impl Fn(i64) -> Option<i64>,
+    ) -> Result<()> {
+        let times = &batch.times;
+        let by_topic = self.by_topic();
+        let start_of = |row: usize| {
+            // A row without a key belongs to no group of the topic's key.
+            let counts = times.is_valid(row) && !(by_topic && batch.keys.is_null(row));
+            counts.then(|| start_of(times.value(row))).flatten()
+        };
+        // Rows of one window mostly stand together: they are taken in by runs.
+        let mut row = 0;
+        while row < times.len() {
+            let start = start_of(row);
+            let mut end = row + 1;
+            while end < times.len() && start_of(end) == start {
+                end += 1;
+            }
+            if let Some(start) = start {
+                self.at(all, start)?.update(batch, row..end, slots)?;
+            }
+            row = end;
+        }
+        Ok(())
+    }
+
     /// The rows of a window: the columns of its keys, then those of its aggregates.
     pub(super) fn emit(
         &self,
@@ -248,6 +294,12 @@ impl Grouping {
             release: Release::Watermark(Int64Array::from(vec![window.closes_at; groups])),
         })
     }
+}
+
+/// The last multiple of `step` that is not above `time`.
+#[inline]
+pub(super) fn floor(time: i64, step: i64) -> i64 {
+    time.saturating_sub(time.rem_euclid(step))
 }
 
 /// A window's bounds and the watermark at which it closes, in milliseconds since 1970.
@@ -292,7 +344,6 @@ impl Slots {
     fn slot(&mut self, topic_key: Option<u32>, value: &[u8], next: usize) -> u32 {
         match self {
             Slots::Topic(slot_of) => {
-                // A plan keyed by the topic's key filters out rows without it.
                 let key = topic_key.unwrap_or_default() as usize;
                 if slot_of.len() <= key {
                     slot_of.resize(key + 1, NONE);
@@ -308,10 +359,6 @@ impl Slots {
 }
 
 impl Groups {
-    pub(super) fn len(&self) -> usize {
-        self.topic_keys.len()
-    }
-
     pub(super) fn topic_keys(&self) -> &[u32] {
         &self.topic_keys
     }
@@ -375,6 +422,13 @@ impl Groups {
         }
     }
 
+    /// No more rows come: frees what only finds their slots.
+    pub(super) fn close(&mut self) {
+        if let Slots::Topic(slot_of) = &mut self.slots {
+            *slot_of = Vec::new();
+        }
+    }
+
     fn state_key(&self, start: i64, slot: usize, keys: &TopicKeys) -> Vec<u8> {
         let value = match &self.slots {
             Slots::Topic(_) => keys.value(self.topic_keys[slot]).as_bytes(),
@@ -429,6 +483,26 @@ impl Groups {
             Some(bytes) => Some(keys.intern(text(bytes)?)),
             None => None,
         };
+        if topic_key.is_none() && matches!(self.slots, Slots::Topic(_)) {
+            return Err(Error::State {
+                operator,
+                detail: "a group of the topic's key without it".to_owned(),
+            });
+        }
+        if let Slots::Topic(slot_of) = &mut self.slots
+            && slot_of.is_empty()
+        {
+            // Closed, or new.
+            let room = self
+                .topic_keys
+                .iter()
+                .max()
+                .map_or(0, |&key| key as usize + 1);
+            slot_of.resize(room, NONE);
+            for (slot, &key) in self.topic_keys.iter().enumerate() {
+                slot_of[key as usize] = slot as u32;
+            }
+        }
         let next = self.topic_keys.len();
         let slot = self.slots.slot(topic_key, key, next) as usize;
         if slot == next {

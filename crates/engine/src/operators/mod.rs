@@ -5,11 +5,11 @@
 //! inputs emitted, then, once the whole batch is in, again `process` with what the inputs emitted as
 //! time moved, and `advance`. So within `advance` every row that the new watermark promises is there.
 
-#[allow(dead_code, unused_imports, reason = "merges serve hopping windows")]
 mod aggregates;
+mod blocks;
 mod filter;
-#[allow(dead_code, reason = "merges serve hopping windows")]
 mod groups;
+mod hop;
 mod key_index;
 mod lookup;
 mod order;
@@ -23,6 +23,7 @@ mod window_join;
 
 pub(crate) use aggregates::accumulator;
 pub(crate) use filter::Filter;
+pub(crate) use hop::{Hop, Span};
 pub(crate) use lookup::Lookup;
 pub use lookup::LookupIndex;
 pub(crate) use order::Order;
@@ -42,6 +43,9 @@ pub struct Context<'a> {
     pub keys: &'a mut TopicKeys,
     /// Rows for which an expression failed; they hold null.
     pub failed: &'a mut u64,
+    /// The watermark to which time had moved before this call; at a restore, that of the machine
+    /// which saved the state. In milliseconds since 1970.
+    pub watermark: i64,
 }
 
 /// One row of saved state: a key by value, and what is known of it; `None` where it was deleted.

@@ -14,14 +14,12 @@
 //! Batch: `GROUP BY key, window_start`; windows are aligned to 1970.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::Array;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::groups::{Grouping, Groups, Window, split_start};
+use super::groups::{Grouping, Groups, Window, floor, split_start};
 use super::{Context, Operator, StateRow};
 use crate::error::Result;
 use crate::program::{Aggregate, GroupColumn, KeyBy};
@@ -76,18 +74,6 @@ impl Tumble {
     }
 }
 
-/// The groups of the window or pane that starts at `start`.
-pub(super) fn groups_at<'a>(
-    all: &'a mut BTreeMap<i64, Groups>,
-    start: i64,
-    grouping: &Grouping,
-) -> Result<&'a mut Groups> {
-    Ok(match all.entry(start) {
-        Entry::Occupied(entry) => entry.into_mut(),
-        Entry::Vacant(entry) => entry.insert(grouping.groups()?),
-    })
-}
-
 impl Operator for Tumble {
     fn process(
         &mut self,
@@ -97,30 +83,11 @@ impl Operator for Tumble {
         _: &mut Vec<Rows>,
     ) -> Result<()> {
         let batch = self.grouping.evaluate(rows, context)?;
-        // Rows of one window mostly stand together: take them in by runs.
-        let start_of = |row: usize| {
-            batch.times.is_valid(row).then(|| {
-                let time = batch.times.value(row);
-                time - time.rem_euclid(self.size_ms)
+        let size_ms = self.size_ms;
+        self.grouping
+            .take_in(&batch, &mut self.windows, &mut self.slots, |time| {
+                Some(floor(time, size_ms))
             })
-        };
-        let mut row = 0;
-        while row < rows.len() {
-            let start = start_of(row);
-            let mut end = row + 1;
-            while end < rows.len() && start_of(end) == start {
-                end += 1;
-            }
-            if let Some(start) = start {
-                groups_at(&mut self.windows, start, &self.grouping)?.update(
-                    &batch,
-                    row..end,
-                    &mut self.slots,
-                )?;
-            }
-            row = end;
-        }
-        Ok(())
     }
 
     fn advance(
@@ -166,12 +133,8 @@ impl Operator for Tumble {
                 continue;
             };
             let (start, key) = split_start(&row.key)?;
-            groups_at(&mut self.windows, start, &self.grouping)?.restore(
-                key,
-                state,
-                context.keys,
-                OPERATOR,
-            )?;
+            let groups = self.grouping.at(&mut self.windows, start)?;
+            groups.restore(key, state, context.keys, OPERATOR)?;
         }
         Ok(())
     }

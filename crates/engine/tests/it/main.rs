@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod failures;
+mod hop;
 mod joins;
 mod order;
 mod programs;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arrow::array::{
     Array, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
 };
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{col, is_not_null, lit};
+use datafusion_physical_expr::expressions::{cast, col, is_not_null, lit};
 use keyhawk_engine::program::{
     Aggregate, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind, OverFunction, Program,
     ProgramBuilder, Sink, WindowPart,
@@ -175,6 +176,98 @@ impl Build {
         )
     }
 
+    /// Windows of `size` by `slide`, in milliseconds: the keys, the window's bounds, n, countries,
+    /// total, last_country, least, mean, spread, first, lasts.
+    pub fn hop(
+        &mut self,
+        from: NodeId,
+        keys: &[&str],
+        (time_column, complete_ms): (&str, i64),
+        (size_ms, slide_ms): (i64, i64),
+        value: &str,
+    ) -> NodeId {
+        let by: Vec<Expr> = keys.iter().map(|key| self.column(from, key)).collect();
+        let input = Arc::clone(self.builder.schema(from));
+        let order: Vec<(Expr, SortOptions)> = [time_column]
+            .into_iter()
+            .chain(
+                ["_offset", "api_key"]
+                    .into_iter()
+                    .filter(|name| input.index_of(name).is_ok()),
+            )
+            .map(|name| (self.column(from, name), SortOptions::default()))
+            .collect();
+        let aggregate = |kind: AggregateKind, argument: Expr| Aggregate {
+            kind,
+            argument,
+            filter: None,
+            order: match kind.by_order() {
+                true => order.clone(),
+                false => Vec::new(),
+            },
+            ignore_nulls: false,
+        };
+        let text = self.column(from, keys[0]);
+        let text = match input.index_of("country") {
+            Ok(_) => self.column(from, "country"),
+            Err(_) => text,
+        };
+        let value = self.column(from, value);
+        let float = cast(Arc::clone(&value), &input, DataType::Float64).unwrap();
+        let kind = NodeKind::Hop {
+            time: self.column(from, time_column),
+            size_ms,
+            slide_ms,
+            complete_ms,
+            keys: if keys == ["api_key"] {
+                KeyBy::Topic
+            } else {
+                KeyBy::Columns(by.clone())
+            },
+            groups: by
+                .into_iter()
+                .map(GroupColumn::Key)
+                .chain([
+                    GroupColumn::Window(WindowPart::Start),
+                    GroupColumn::Window(WindowPart::End),
+                ])
+                .collect(),
+            aggregates: vec![
+                aggregate(AggregateKind::Count, lit(1_i64)),
+                aggregate(AggregateKind::CountDistinct, Arc::clone(&text)),
+                aggregate(AggregateKind::Sum, Arc::clone(&value)),
+                aggregate(AggregateKind::Max, Arc::clone(&text)),
+                aggregate(AggregateKind::Min, Arc::clone(&value)),
+                aggregate(AggregateKind::CountDistinct, Arc::clone(&value)),
+                aggregate(AggregateKind::FirstValue, Arc::clone(&value)),
+                aggregate(AggregateKind::ArrayFirst(2), text),
+                aggregate(AggregateKind::StddevPopulation, float),
+            ],
+        };
+        let mut columns: Vec<(&str, DataType)> =
+            keys.iter().map(|key| (*key, DataType::Utf8View)).collect();
+        let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8View, true)));
+        columns.extend([
+            ("window_start", time()),
+            ("window_end", time()),
+            ("n", DataType::Int64),
+            ("countries", DataType::Int64),
+            ("total", DataType::Int64),
+            ("last_country", DataType::Utf8View),
+            ("least", DataType::Int64),
+            ("values", DataType::Int64),
+            ("first", DataType::Int64),
+            ("first_countries", list),
+            ("spread", DataType::Float64),
+        ]);
+        self.add(
+            kind,
+            from,
+            schema_of(&columns),
+            &format!("hop {size_ms} by {slide_ms} by {keys:?}"),
+        )
+    }
+
     /// The total order by a time, then by ties.
     pub fn order(&mut self, from: NodeId, time: &str, complete_ms: i64, ties: &[&str]) -> NodeId {
         let schema = Arc::clone(self.builder.schema(from));
@@ -273,6 +366,32 @@ pub fn every_operator() -> Arc<Program> {
     build.rule(
         "places",
         places,
+        "window_end",
+        &["country", "api_key", "window_end"],
+    );
+    let overlapping = build.hop(
+        keyed,
+        &["api_key"],
+        ("event_time", 0),
+        (2 * MINUTE + MINUTE / 2, MINUTE),
+        "value",
+    );
+    build.rule(
+        "overlapping",
+        overlapping,
+        "window_end",
+        &["api_key", "window_end"],
+    );
+    let around = build.hop(
+        scan,
+        &["country", "api_key"],
+        ("event_time", 0),
+        (MINUTE, MINUTE / 3),
+        "value",
+    );
+    build.rule(
+        "around",
+        around,
         "window_end",
         &["country", "api_key", "window_end"],
     );

@@ -10,8 +10,8 @@ const KEYS: [&str; 5] = ["a", "b", "key-with-a-longer-name", "", "é"];
 const COUNTRIES: [&str; 3] = ["DE", "FR", "a country longer than twelve bytes"];
 const BOUND: i64 = 15_000;
 
-/// Batches of random rows, and their watermarks.
-fn log(seed: u64) -> Vec<(i64, Vec<Row>, Vec<i64>)> {
+/// Batches of random rows: the first offset, the rows, their watermarks.
+pub fn log(seed: u64) -> Vec<(i64, Vec<Row>, Vec<i64>)> {
     let mut random = generator(seed);
     let mut now = 1_000 * MINUTE;
     let mut greatest = now;
