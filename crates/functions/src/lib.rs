@@ -34,6 +34,9 @@ mod error;
 mod first_seen;
 mod fold;
 pub mod frame;
+mod ip;
+mod ip_in;
+mod ip_net;
 mod lag;
 mod row_number;
 mod state;
@@ -59,6 +62,8 @@ pub fn window_functions() -> Vec<WindowFunction> {
 /// says `tumble`.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = travel::scalar_functions();
+    all.extend(ip_in::scalar_functions());
+    all.extend(ip_net::scalar_functions());
     all.extend(window_bounds::scalar_functions());
     all
 }

@@ -10,6 +10,7 @@ mod baseline;
 mod batch;
 mod first_seen;
 mod frame;
+mod ip;
 mod lag;
 mod scalar;
 

@@ -12,7 +12,7 @@ use keyhawk_functions::{WINDOW_END, WINDOW_START, WINDOW_TIME, scalar_functions}
 
 use crate::timestamps;
 
-fn call(
+pub(crate) fn call(
     name: &str,
     args: Vec<ColumnarValue>,
     rows: usize,
