@@ -17,6 +17,10 @@
 //! `lag`, `row_number` and the functions over a frame are DataFusion's own in batch; here are only their
 //! folds, [`lag_fold`], [`row_number_fold`] and [`frame_fold`](frame::frame_fold). Frames of doubles are
 //! ours in both modes, under the names in [`frame_functions`](frame::frame_functions).
+//! Everything that SQL can call is in two plain lists, [`window_functions`] and [`scalar_functions`];
+//! [`session_functions`] are what the planner writes for session windows in batch.
+//! `lag` and `row_number` are DataFusion's own in batch; here are only their folds, [`lag_fold`] and
+//! [`row_number_fold`].
 //!
 //! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
 //! result depends on comes from `libm`, so that every machine computes the same bits.
@@ -34,11 +38,13 @@ mod error;
 mod first_seen;
 mod fold;
 pub mod frame;
+mod hop;
 mod ip;
 mod ip_in;
 mod ip_net;
 mod lag;
 mod row_number;
+mod session;
 mod state;
 mod travel;
 mod window;
@@ -47,8 +53,10 @@ mod window_bounds;
 pub use error::{Error, Result};
 pub use first_seen::VALUES_PER_KEY;
 pub use fold::KeyedFold;
+pub use hop::HOP_STARTS;
 pub use lag::lag_fold;
 pub use row_number::row_number_fold;
+pub use session::{SESSION, SessionLimits, session_functions};
 pub use travel::EARTH_RADIUS_KM;
 pub use window::WindowFunction;
 pub use window_bounds::{WINDOW_END, WINDOW_START, WINDOW_TIME};
@@ -58,12 +66,13 @@ pub fn window_functions() -> Vec<WindowFunction> {
     vec![baseline::window_function(), first_seen::window_function()]
 }
 
-/// Every scalar function of ours that SQL can call, and the three that the planner writes where a rule
-/// says `tumble`.
+/// Every scalar function of ours that SQL can call, and those that the planner writes where a rule says
+/// `tumble` or `hop`.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = travel::scalar_functions();
     all.extend(ip_in::scalar_functions());
     all.extend(ip_net::scalar_functions());
     all.extend(window_bounds::scalar_functions());
+    all.extend(hop::scalar_functions());
     all
 }

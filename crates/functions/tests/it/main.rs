@@ -13,6 +13,7 @@ mod frame;
 mod ip;
 mod lag;
 mod scalar;
+mod session;
 
 use std::sync::Arc;
 
