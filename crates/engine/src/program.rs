@@ -14,13 +14,14 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
-use keyhawk_functions::KeyedFold;
+use keyhawk_functions::{KeyedFold, SessionLimits};
 
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
     Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Span, Tumble, WindowJoin,
     accumulator,
+    Filter, Operator, Order, Over, Project, Scan, Session, Tumble, Union, Unnest,
 };
 
 /// A node's place in its program.
@@ -248,6 +249,31 @@ pub enum NodeKind {
         on: [Vec<Arc<dyn PhysicalExpr>>; 2],
         /// What a pair must also fulfil to match, over the left columns, then the right ones.
         residual: Option<Arc<dyn PhysicalExpr>>,
+    /// GROUP BY over session windows. Its input is an `Order` by the same time.
+    Session {
+        /// The event time by which rows fall into sessions.
+        time: Arc<dyn PhysicalExpr>,
+        /// The silence that ends a session, in milliseconds above 0.
+        gap_ms: i64,
+        /// The greatest length of a session, in milliseconds above 0.
+        max_ms: Option<i64>,
+        /// At watermark W every row with a time below W + `complete_ms` has arrived.
+        complete_ms: i64,
+        /// Whose sessions: the keys of `session(…)`, which are the grouping keys too.
+        keys: KeyBy,
+        /// The grouping columns, in the order of the output.
+        groups: Vec<GroupColumn>,
+        /// The aggregates, after the grouping columns.
+        aggregates: Vec<Aggregate>,
+        /// WHERE: rows for which it is not true extend their session and are not aggregated, and a
+        /// session of such rows alone gives no row.
+        filter: Option<Arc<dyn PhysicalExpr>>,
+    /// UNION ALL of the inputs, whose columns have the output's types by position.
+    Union,
+    /// A row for each element of a list; null and empty lists give none.
+    Unnest {
+        /// The column of lists, in whose place the elements come.
+        column: usize,
     },
 }
 
@@ -410,6 +436,27 @@ impl Program {
                             Arc::clone(&node.schema),
                         )?)
                     }
+                    NodeKind::Session {
+                        gap_ms,
+                        max_ms,
+                        keys,
+                        groups,
+                        aggregates,
+                        filter,
+                        let limits = SessionLimits {
+                            gap_ms: *gap_ms,
+                            max_ms: *max_ms,
+                        };
+                        Box::new(Session::new(
+                            Arc::clone(time),
+                            limits,
+                            keys.clone(),
+                            groups.clone(),
+                            aggregates.clone(),
+                            filter.clone(),
+                    NodeKind::Union => Box::new(Union::new(Arc::clone(&node.schema))),
+                    NodeKind::Unnest { column } => {
+                        Box::new(Unnest::new(*column, Arc::clone(&node.schema)))
                 })
             })
             .collect()

@@ -20,6 +20,9 @@ mod scan;
 mod state;
 mod tumble;
 mod window_join;
+mod session;
+mod union;
+mod unnest;
 
 pub(crate) use aggregates::accumulator;
 pub(crate) use filter::Filter;
@@ -30,8 +33,11 @@ pub(crate) use order::Order;
 pub(crate) use over::Over;
 pub(crate) use project::Project;
 pub(crate) use scan::Scan;
+pub(crate) use session::Session;
 pub(crate) use tumble::Tumble;
 pub(crate) use window_join::WindowJoin;
+pub(crate) use union::Union;
+pub(crate) use unnest::Unnest;
 
 use crate::error::Result;
 use crate::keys::TopicKeys;

@@ -71,6 +71,70 @@ impl Tumble {
             end,
             closes_at: end.saturating_sub(self.complete_ms),
         }
+        for column in &mut self.columns {
+            column.resize(self.topic_keys.len());
+        }
+    }
+
+    fn emit(&self, start: i64, plan: &Plan, keys: &TopicKeys) -> Result<Rows> {
+        let groups = self.topic_keys.len();
+        let end = start.saturating_add(plan.size_ms);
+        let mut values = match &self.slots {
+            Slots::Topic(_) => vec![keys.column(self.topic_keys.iter().copied())],
+            Slots::Columns(known) => known.columns(OPERATOR)?,
+        .into_iter();
+        let mut columns = Vec::with_capacity(plan.schema.fields().len());
+        for (group, field) in plan.groups.iter().zip(plan.schema.fields()) {
+            columns.push(match group {
+                GroupColumn::Key(_) => values.next().ok_or_else(|| Error::Shape {
+                    operator: OPERATOR,
+                    detail: format!("no key for column {}", field.name()),
+                })?,
+                GroupColumn::Window(part) => {
+                    let bound = match part {
+                        WindowPart::Start => start,
+                        WindowPart::End => end,
+                        WindowPart::Time => end.saturating_sub(1),
+                    };
+                    let array = TimestampMillisecondArray::from(vec![bound; groups]);
+                    Arc::new(array.with_data_type(field.data_type().clone())) as ArrayRef
+                }
+            });
+        for column in &self.columns {
+            columns.push(column.finish()?);
+        let batch = RecordBatch::try_new(Arc::clone(&plan.schema), columns).within(OPERATOR)?;
+        let topic_keys = self
+            .topic_keys
+            .iter()
+            .map(|&key| (key != NONE).then_some(key))
+            .collect();
+        let release = Release::Watermark(Int64Array::from(vec![plan.closes_at(start); groups]));
+        Ok(Rows {
+            batch,
+            keys: topic_keys,
+            release,
+        })
+    fn state_key(&self, start: i64, slot: usize, keys: &TopicKeys) -> Vec<u8> {
+        let value = match &self.slots {
+            Slots::Topic(_) => keys.value(self.topic_keys[slot]).as_bytes(),
+            Slots::Columns(known) => known.bytes(slot as u32),
+        };
+        [&start.to_be_bytes(), value].concat()
+}
+/// Grouping takes 0.0 and -0.0 for one value, as DataFusion's does; the row format tells them apart.
+pub(super) fn one_zero(column: ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(floats) => {
+            Arc::new(floats.unary::<_, Float64Type>(|value| if value == 0.0 { 0.0 } else { value }))
+        None => column,
+/// What is left of a row of state once every field was read.
+pub(super) fn read_whole(rest: &[u8], operator: &'static str) -> Result<()> {
+    match rest.len() {
+        0 => Ok(()),
+        left => Err(Error::State {
+            operator,
+            detail: format!("{left} bytes more than expected"),
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of machines that run programs built by hand: state that is saved and restored, damage to it,
 //! expressions that fail, joins, and the order of what is emitted.
+//! expressions that fail, the order of what is emitted, sessions, unions and lists.
 
 #![allow(
     clippy::disallowed_methods,
@@ -12,4 +13,6 @@ mod hop;
 mod joins;
 mod order;
 mod programs;
+mod sessions;
 mod state;
+mod union_and_unnest;

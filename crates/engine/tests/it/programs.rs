@@ -19,11 +19,11 @@ use keyhawk_engine::{Machine, StateRow, Step};
 
 pub const MINUTE: i64 = 60_000;
 
-fn time() -> DataType {
+pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
 
-fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
+pub fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(
         columns
             .iter()
@@ -90,7 +90,13 @@ impl Build {
         col(name, self.builder.schema(node)).unwrap()
     }
 
-    fn add(&mut self, kind: NodeKind, from: NodeId, schema: SchemaRef, meaning: &str) -> NodeId {
+    pub fn add(
+        &mut self,
+        kind: NodeKind,
+        from: NodeId,
+        schema: SchemaRef,
+        meaning: &str,
+    ) -> NodeId {
         self.builder.add(kind, vec![from], schema, meaning, true)
     }
 
@@ -266,6 +272,10 @@ impl Build {
             schema_of(&columns),
             &format!("hop {size_ms} by {slide_ms} by {keys:?}"),
         )
+    /// A node of two inputs.
+    pub fn union(&mut self, from: [NodeId; 2], schema: SchemaRef) -> NodeId {
+        self.builder
+            .add(NodeKind::Union, from.to_vec(), schema, "union", true)
     }
 
     /// The total order by a time, then by ties.
