@@ -19,9 +19,8 @@ use keyhawk_functions::{KeyedFold, SessionLimits};
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
-    Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Span, Tumble, WindowJoin,
-    accumulator,
-    Filter, Operator, Order, Over, Project, Scan, Session, Tumble, Union, Unnest,
+    Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
+    Unnest, WindowJoin, accumulator,
 };
 
 /// A node's place in its program.
@@ -249,6 +248,7 @@ pub enum NodeKind {
         on: [Vec<Arc<dyn PhysicalExpr>>; 2],
         /// What a pair must also fulfil to match, over the left columns, then the right ones.
         residual: Option<Arc<dyn PhysicalExpr>>,
+    },
     /// GROUP BY over session windows. Its input is an `Order` by the same time.
     Session {
         /// The event time by which rows fall into sessions.
@@ -268,6 +268,7 @@ pub enum NodeKind {
         /// WHERE: rows for which it is not true extend their session and are not aggregated, and a
         /// session of such rows alone gives no row.
         filter: Option<Arc<dyn PhysicalExpr>>,
+    },
     /// UNION ALL of the inputs, whose columns have the output's types by position.
     Union,
     /// A row for each element of a list; null and empty lists give none.
@@ -437,12 +438,16 @@ impl Program {
                         )?)
                     }
                     NodeKind::Session {
+                        time,
                         gap_ms,
                         max_ms,
+                        complete_ms,
                         keys,
                         groups,
                         aggregates,
                         filter,
+                    } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
                         let limits = SessionLimits {
                             gap_ms: *gap_ms,
                             max_ms: *max_ms,
@@ -450,13 +455,19 @@ impl Program {
                         Box::new(Session::new(
                             Arc::clone(time),
                             limits,
+                            *complete_ms,
                             keys.clone(),
                             groups.clone(),
                             aggregates.clone(),
                             filter.clone(),
+                            input,
+                            Arc::clone(&node.schema),
+                        )?)
+                    }
                     NodeKind::Union => Box::new(Union::new(Arc::clone(&node.schema))),
                     NodeKind::Unnest { column } => {
                         Box::new(Unnest::new(*column, Arc::clone(&node.schema)))
+                    }
                 })
             })
             .collect()

@@ -17,10 +17,7 @@
 //! `lag`, `row_number` and the functions over a frame are DataFusion's own in batch; here are only their
 //! folds, [`lag_fold`], [`row_number_fold`] and [`frame_fold`](frame::frame_fold). Frames of doubles are
 //! ours in both modes, under the names in [`frame_functions`](frame::frame_functions).
-//! Everything that SQL can call is in two plain lists, [`window_functions`] and [`scalar_functions`];
 //! [`session_functions`] are what the planner writes for session windows in batch.
-//! `lag` and `row_number` are DataFusion's own in batch; here are only their folds, [`lag_fold`] and
-//! [`row_number_fold`].
 //!
 //! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
 //! result depends on comes from `libm`, so that every machine computes the same bits.

@@ -17,15 +17,15 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, TimestampMillisecondArray,
     UInt32Array,
 };
-use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef, TimestampMillisecondType};
+use arrow::datatypes::{Float64Type, Schema, SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::aggregates::{AccumulatorColumn, Argument, accumulator};
+use super::aggregates::{AccumulatorColumn, Argument, Computed};
 use super::state::{read_optional, read_whole, split, text, write_optional};
 use super::{Context, StateRow};
 use crate::error::{Error, In, Result};
-use crate::evaluate::{evaluate, evaluate_mask};
+use crate::evaluate::evaluate;
 use crate::keys::{RowKeys, TopicKeys};
 use crate::program::{Aggregate, GroupColumn, KeyBy, WindowPart};
 use crate::rows::{Release, Rows};
@@ -42,13 +42,6 @@ pub(super) struct Grouping {
     aggregates: Vec<Computed>,
     pub(super) converter: Arc<RowConverter>,
     schema: SchemaRef,
-}
-
-/// An aggregate with the type of its argument, and the way from its order to bytes.
-struct Computed {
-    aggregate: Aggregate,
-    argument: DataType,
-    order: Option<RowConverter>,
 }
 
 /// A batch as the groups take it in.
@@ -70,34 +63,14 @@ impl Grouping {
         schema: SchemaRef,
     ) -> Result<Self> {
         let type_of = |expr: &Arc<dyn PhysicalExpr>| expr.data_type(input).within(operator);
+        let results = schema.fields().iter().skip(groups.len());
         let aggregates = aggregates
             .into_iter()
-            .map(|aggregate| {
-                let argument = type_of(&aggregate.argument)?;
-                let fields = aggregate
-                    .order
-                    .iter()
-                    .map(|(expr, options)| {
-                        Ok(SortField::new_with_options(type_of(expr)?, *options))
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                let order = match aggregate.kind.by_order() {
-                    true if fields.is_empty() => {
-                        return Err(Error::Shape {
-                            operator,
-                            detail: format!("{:?} without an order", aggregate.kind),
-                        });
-                    }
-                    true => Some(RowConverter::new(fields).within(operator)?),
-                    false => None,
-                };
-                Ok(Computed {
-                    aggregate,
-                    argument,
-                    order,
-                })
+            .zip(results)
+            .map(|(aggregate, result)| {
+                Computed::new(operator, aggregate, input, result.data_type())
             })
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<_>>()?;
         let fields = match &keys {
             KeyBy::Topic => Vec::new(),
             KeyBy::Columns(expressions) => expressions
@@ -106,7 +79,7 @@ impl Grouping {
                 .collect::<Result<_>>()?,
         };
         let converter = Arc::new(RowConverter::new(fields).within(operator)?);
-        let grouping = Grouping {
+        Ok(Grouping {
             operator,
             time,
             keys,
@@ -114,10 +87,7 @@ impl Grouping {
             aggregates,
             converter,
             schema,
-        };
-        // Says early what has no accumulator.
-        grouping.columns()?;
-        Ok(grouping)
+        })
     }
 
     /// Whether groups are told apart by the number of the topic's key alone.
@@ -127,19 +97,7 @@ impl Grouping {
 
     /// Empty columns of state, one an aggregate.
     pub(super) fn columns(&self) -> Result<Vec<Box<dyn AccumulatorColumn>>> {
-        let first = self.groups.len();
-        self.aggregates
-            .iter()
-            .enumerate()
-            .map(|(i, computed)| {
-                accumulator(
-                    computed.aggregate.kind,
-                    computed.aggregate.ignore_nulls,
-                    &computed.argument,
-                    self.schema.field(first + i).data_type(),
-                )
-            })
-            .collect()
+        self.aggregates.iter().map(Computed::column).collect()
     }
 
     /// No groups yet.
@@ -176,32 +134,11 @@ impl Grouping {
                 Some(self.converter.convert_columns(&columns).within(operator)?)
             }
         };
-        let mut arguments = Vec::with_capacity(self.aggregates.len());
-        for computed in &self.aggregates {
-            let aggregate = &computed.aggregate;
-            let argument = evaluate(&aggregate.argument, &rows.batch, context.failed, operator)?;
-            let filter = match &aggregate.filter {
-                Some(filter) => Some(evaluate_mask(
-                    filter,
-                    &rows.batch,
-                    context.failed,
-                    operator,
-                )?),
-                None => None,
-            };
-            let order = match &computed.order {
-                Some(converter) => {
-                    let columns = aggregate
-                        .order
-                        .iter()
-                        .map(|(expr, _)| evaluate(expr, &rows.batch, context.failed, operator))
-                        .collect::<Result<Vec<_>>>()?;
-                    Some(converter.convert_columns(&columns).within(operator)?)
-                }
-                None => None,
-            };
-            arguments.push(Argument::new(argument, filter.as_ref(), order));
-        }
+        let arguments = self
+            .aggregates
+            .iter()
+            .map(|computed| computed.argument(&rows.batch, context.failed))
+            .collect::<Result<_>>()?;
         Ok(Evaluated {
             times: times.clone(),
             keys: rows.keys.clone(),
@@ -311,7 +248,7 @@ pub(super) struct Window {
 }
 
 /// Grouping takes 0.0 and -0.0 for one value, as DataFusion's does; the row format tells them apart.
-fn one_zero(column: ArrayRef) -> ArrayRef {
+pub(super) fn one_zero(column: ArrayRef) -> ArrayRef {
     match column.as_primitive_opt::<Float64Type>() {
         Some(floats) => {
             Arc::new(floats.unary::<_, Float64Type>(|value| if value == 0.0 { 0.0 } else { value }))

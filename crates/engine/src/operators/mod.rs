@@ -17,12 +17,12 @@ mod over;
 mod pairs;
 mod project;
 mod scan;
+mod session;
 mod state;
 mod tumble;
-mod window_join;
-mod session;
 mod union;
 mod unnest;
+mod window_join;
 
 pub(crate) use aggregates::accumulator;
 pub(crate) use filter::Filter;
@@ -35,9 +35,9 @@ pub(crate) use project::Project;
 pub(crate) use scan::Scan;
 pub(crate) use session::Session;
 pub(crate) use tumble::Tumble;
-pub(crate) use window_join::WindowJoin;
 pub(crate) use union::Union;
 pub(crate) use unnest::Unnest;
+pub(crate) use window_join::WindowJoin;
 
 use crate::error::Result;
 use crate::keys::TopicKeys;

@@ -31,16 +31,16 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMillisecondArray,
     UInt32Array,
 };
-use arrow::compute::{filter_record_batch, take};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::SessionLimits;
 
-use self::cohorts::{Cohorts, ColumnMaker};
+use self::cohorts::Cohorts;
 use self::table::{Key, NONE, Open, PENDING, Table};
-use super::accumulate::Argument;
-use super::tumble::one_zero;
+use super::aggregates::Computed;
+use super::groups::one_zero;
 use super::{Context, Operator, StateRow};
 use crate::error::{Error, In, Result};
 use crate::evaluate::{evaluate, evaluate_mask};
@@ -64,7 +64,7 @@ struct Plan {
     complete_ms: i64,
     keys: KeyBy,
     groups: Vec<GroupColumn>,
-    aggregates: Vec<Aggregate>,
+    aggregates: Arc<[Computed]>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     converter: RowConverter,
     schema: SchemaRef,
@@ -105,11 +105,13 @@ impl Session {
             KeyBy::Columns(expressions) => types(&mut expressions.iter())?,
         };
         let results = schema.fields().iter().skip(groups.len());
-        let maker = ColumnMaker {
-            argument_types: types(&mut aggregates.iter().map(|aggregate| &aggregate.argument))?,
-            result_types: results.map(|field| field.data_type().clone()).collect(),
-            aggregates: aggregates.clone(),
-        };
+        let aggregates: Arc<[Computed]> = aggregates
+            .into_iter()
+            .zip(results)
+            .map(|(aggregate, result)| {
+                Computed::new(OPERATOR, aggregate, input, result.data_type())
+            })
+            .collect::<Result<_>>()?;
         let fields = key_types.into_iter().map(SortField::new).collect();
         let table = match &keys {
             KeyBy::Topic => Table::by_topic(limits),
@@ -117,7 +119,7 @@ impl Session {
         };
         Ok(Session {
             table,
-            cohorts: Cohorts::new(maker, limits)?,
+            cohorts: Cohorts::new(Arc::clone(&aggregates), limits),
             closed: Vec::new(),
             plan: Plan {
                 time,
@@ -206,22 +208,16 @@ impl Session {
         let by_home = places.sort(self.cohorts.len());
         let whole = places.rows.iter().copied().eq(0..batch.num_rows() as u32);
         let rows = UInt32Array::from(std::mem::take(&mut places.rows));
-        let placed = |array: ArrayRef| match whole {
-            true => Ok(array),
-            false => take(&array, &rows, None).within(OPERATOR),
+        let batch = match whole {
+            true => batch.clone(),
+            false => take_record_batch(batch, &rows).within(OPERATOR)?,
         };
-        let mut arguments = Vec::with_capacity(self.plan.aggregates.len());
-        for aggregate in &self.plan.aggregates {
-            let argument = evaluate(&aggregate.argument, batch, context.failed, OPERATOR)?;
-            let filter = match &aggregate.filter {
-                Some(filter) => {
-                    let mask = evaluate_mask(filter, batch, context.failed, OPERATOR)?;
-                    Some(placed(Arc::new(mask))?.as_boolean().clone())
-                }
-                None => None,
-            };
-            arguments.push(Argument::new(placed(argument)?, filter.as_ref()));
-        }
+        let arguments = self
+            .plan
+            .aggregates
+            .iter()
+            .map(|computed| computed.argument(&batch, context.failed))
+            .collect::<Result<Vec<_>>>()?;
         for (home, rows) in by_home {
             let slots = &places.slots[rows.clone()];
             self.cohorts.update(home, &arguments, rows, slots)?;

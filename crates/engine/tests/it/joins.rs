@@ -811,6 +811,8 @@ fn the_topic_key_is_the_left_rows_or_where_it_has_none_the_right_ones() {
                 kind: AggregateKind::Count,
                 argument: lit(1_i64),
                 filter: None,
+                order: Vec::new(),
+                ignore_nulls: false,
             }],
         };
         let fields = vec![

@@ -272,6 +272,8 @@ impl Build {
             schema_of(&columns),
             &format!("hop {size_ms} by {slide_ms} by {keys:?}"),
         )
+    }
+
     /// A node of two inputs.
     pub fn union(&mut self, from: [NodeId; 2], schema: SchemaRef) -> NodeId {
         self.builder

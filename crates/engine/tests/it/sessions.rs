@@ -53,6 +53,8 @@ fn sessions(
         kind,
         argument,
         filter,
+        order: Vec::new(),
+        ignore_nulls: false,
     };
     let german: Expr = Arc::new(BinaryExpr::new(
         build.column(from, "country"),

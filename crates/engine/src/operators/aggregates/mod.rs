@@ -17,6 +17,7 @@
 mod argument;
 mod array;
 mod boolean;
+mod computed;
 mod count;
 mod distinct;
 mod extreme;
@@ -42,6 +43,7 @@ use arrow::datatypes::{
 };
 
 pub(crate) use argument::Argument;
+pub(super) use computed::Computed;
 pub(super) use distinct::{CountDistinct, SlidingDistinct};
 
 use self::array::ArrayFirst;

@@ -20,17 +20,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::DataType;
 use keyhawk_functions::SessionLimits;
 
 use super::OPERATOR;
 use super::table::{NONE, Table};
 use crate::error::{In, Result};
-use crate::operators::accumulate::{AccumulatorColumn, Argument, accumulator};
-use crate::program::Aggregate;
+use crate::operators::aggregates::{AccumulatorColumn, Argument, Computed};
 
 /// Parts of a gap after which a cohort may be full. An emission reads the columns of its cohort whole:
 /// more parts make that cheaper, and the rows of a batch touch more sets of columns.
@@ -43,22 +42,9 @@ const DEAD: usize = 64;
 
 pub(super) type Columns = Vec<Box<dyn AccumulatorColumn>>;
 
-/// Makes the columns of a cohort.
-pub(super) struct ColumnMaker {
-    pub(super) aggregates: Vec<Aggregate>,
-    pub(super) argument_types: Vec<DataType>,
-    pub(super) result_types: Vec<DataType>,
-}
-
-impl ColumnMaker {
-    pub(super) fn make(&self) -> Result<Columns> {
-        let types = self.argument_types.iter().zip(&self.result_types);
-        self.aggregates
-            .iter()
-            .zip(types)
-            .map(|(aggregate, (argument, result))| accumulator(aggregate.kind, argument, result))
-            .collect()
-    }
+/// Empty columns of state, one an aggregate.
+fn columns(aggregates: &[Computed]) -> Result<Columns> {
+    aggregates.iter().map(Computed::column).collect()
 }
 
 struct Cohort {
@@ -89,7 +75,7 @@ impl Cohort {
 }
 
 pub(super) struct Cohorts {
-    maker: ColumnMaker,
+    aggregates: Arc<[Computed]>,
     width_ms: i64,
     /// The number of each cohort by the least end that it takes.
     by_from: BTreeMap<i64, u32>,
@@ -100,20 +86,18 @@ pub(super) struct Cohorts {
 }
 
 impl Cohorts {
-    pub(super) fn new(maker: ColumnMaker, limits: SessionLimits) -> Result<Self> {
-        // A type that cannot be aggregated is an error here, before the first row.
-        maker.make()?;
+    pub(super) fn new(aggregates: Arc<[Computed]>, limits: SessionLimits) -> Self {
         let length = limits
             .max_ms
             .map_or(limits.gap_ms, |max| max.min(limits.gap_ms));
-        Ok(Cohorts {
-            maker,
+        Cohorts {
+            aggregates,
             width_ms: (length / PARTS).max(1),
             by_from: BTreeMap::new(),
             all: Vec::new(),
             free: Vec::new(),
             greatest: i64::MIN,
-        })
+        }
     }
 
     /// One more than the greatest number of a cohort.
@@ -127,7 +111,7 @@ impl Cohorts {
             deadlines: BinaryHeap::new(),
             members: Vec::new(),
             live: 0,
-            columns: self.maker.make()?,
+            columns: columns(&self.aggregates)?,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -262,7 +246,7 @@ impl Cohorts {
                 self.free.push(home);
                 std::mem::take(&mut cohort.columns)
             }
-            false => std::mem::replace(&mut cohort.columns, self.maker.make()?),
+            false => std::mem::replace(&mut cohort.columns, columns(&self.aggregates)?),
         };
         self.admit_all(&members, columns, table)
     }

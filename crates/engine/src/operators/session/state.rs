@@ -12,8 +12,7 @@ use super::table::{Key, NONE, Open, PENDING};
 use super::{OPERATOR, Session};
 use crate::error::{Error, Result};
 use crate::keys::TopicKeys;
-use crate::operators::accumulate::split;
-use crate::operators::tumble::read_whole;
+use crate::operators::state::{read_whole, split};
 use crate::operators::{Context, StateRow};
 use crate::program::KeyBy;
 

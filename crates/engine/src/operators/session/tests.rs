@@ -38,6 +38,8 @@ fn operator(limits: SessionLimits, by_topic: bool) -> Session {
         kind,
         argument,
         filter: None,
+        order: Vec::new(),
+        ignore_nulls: false,
     };
     Session::new(
         column("time"),
@@ -138,6 +140,7 @@ impl Runner {
         let mut context = Context {
             keys: &mut self.keys,
             failed: &mut 0,
+            watermark: i64::MIN,
         };
         let mut out = Vec::new();
         self.operator
@@ -150,6 +153,7 @@ impl Runner {
         let mut context = Context {
             keys: &mut self.keys,
             failed: &mut 0,
+            watermark: i64::MIN,
         };
         let mut out = Vec::new();
         self.operator
@@ -173,6 +177,7 @@ impl Runner {
         let context = Context {
             keys: &mut self.keys,
             failed: &mut 0,
+            watermark: i64::MIN,
         };
         self.operator.snapshot(&context).unwrap()
     }
@@ -181,6 +186,7 @@ impl Runner {
         let mut context = Context {
             keys: &mut self.keys,
             failed: &mut 0,
+            watermark: i64::MIN,
         };
         self.operator.restore(rows, &mut context).unwrap();
     }
@@ -422,6 +428,7 @@ fn an_older_state_of_a_session_takes_the_place_of_a_newer_one() {
     let mut context = Context {
         keys: &mut TopicKeys::default(),
         failed: &mut 0,
+        watermark: i64::MIN,
     };
     let error = operator(limits, false)
         .restore(&twice, &mut context)
@@ -445,6 +452,7 @@ fn damaged_rows_of_state_are_errors() {
         let mut context = Context {
             keys: &mut TopicKeys::default(),
             failed: &mut 0,
+            watermark: i64::MIN,
         };
         let row = StateRow {
             key: key.to_vec(),
@@ -482,6 +490,8 @@ fn types_without_an_incremental_form_are_refused_before_the_first_row() {
             kind: AggregateKind::Sum,
             argument: column("key"),
             filter: None,
+            order: Vec::new(),
+            ignore_nulls: false,
         }],
         None,
         &input(),
@@ -501,6 +511,7 @@ fn types_without_an_incremental_form_are_refused_before_the_first_row() {
     let mut context = Context {
         keys: &mut runner.keys,
         failed: &mut 0,
+        watermark: i64::MIN,
     };
     let error = runner
         .operator
