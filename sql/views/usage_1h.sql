@@ -1,5 +1,6 @@
 /*
-finds = "What each key does in an hour, beside what is normal for it. Authenticated calls only."
+finds  = "What each key does in an hour, beside what is normal for it. Authenticated calls only."
+unread = "Offered to rules of your own: the grain for what is slow, or rare."
 */
 SELECT *,
        baseline(requests, window_end) OVER (PARTITION BY api_key ORDER BY window_end) AS baseline

@@ -16,7 +16,7 @@ use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 
 use crate::actions::reads_authenticated_calls_only;
 use crate::catalog::{Catalog, EVENTS, Tables, session};
-use crate::header::{RuleHeader, key_place, parse_header};
+use crate::header::{RuleHeader, key_place, parse_header, parse_view_header};
 use crate::header_columns::check_header;
 use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
 use crate::lineage::{Preparation, Unprepared, WINDOW_END_FUNCTION};
@@ -25,6 +25,7 @@ use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find, words};
 use crate::shared::SharedScans;
+use crate::warnings::{Reviewed, warnings};
 
 /// The files of a rule directory.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +68,8 @@ pub struct Compiled {
     pub columns: BTreeSet<String>,
     /// Stateful nodes that lack the topic's key: `run` refuses them, files may be replayed.
     pub unkeyed: Vec<Problem>,
+    /// What somebody should look at, rules first, in the order of the files.
+    pub warnings: Vec<Problem>,
     pub(crate) state: SessionState,
     pub(crate) views: Vec<Query>,
     pub(crate) queries: Vec<Query>,
@@ -142,6 +145,9 @@ impl<'a> Compiler<'a> {
                     Problem::new(file, find(file, &[]), message).help("give the file another name"),
                 );
                 continue;
+            }
+            if let Err(more) = parse_view_header(file) {
+                problems.extend(more);
             }
             match self.query(file) {
                 Ok(query) => {
@@ -304,6 +310,12 @@ impl<'a> Compiler<'a> {
             unkeyed,
         } = self.lower(&views, &queries)?;
         let views: Vec<Query> = views.into_iter().map(|(_, query)| query).collect();
+        let warnings = warnings(&Reviewed {
+            files,
+            read: views.iter().map(|view| view.name.as_str()).collect(),
+            headers: queries.iter().map(|(_, _, header)| header).collect(),
+            plan: &|file| self.plan(file).ok(),
+        });
         let rules = queries
             .iter()
             .map(|(file, query, header)| {
@@ -321,6 +333,7 @@ impl<'a> Compiler<'a> {
             program: Arc::new(program),
             columns,
             unkeyed,
+            warnings,
             state: self.state,
             views,
             queries: queries.into_iter().map(|(_, query, _)| query).collect(),

@@ -1,4 +1,4 @@
-//! The header of a rule: TOML in the file's first comment.
+//! The header of a rule or view: TOML in the file's first comment. A view may go without.
 //!
 //! ```sql
 //! /*
@@ -68,6 +68,24 @@ pub struct RuleHeader {
     pub first_step: Option<String>,
     /// Where its thresholds come from.
     pub thresholds: Option<String>,
+}
+
+/// What a view says of itself, for those who read it. All of it is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewHeader {
+    /// What its rows are.
+    pub finds: Option<String>,
+    /// What they are good for.
+    pub matters: Option<String>,
+    /// What they leave out.
+    pub misses: Option<String>,
+    /// What they are easily taken for.
+    pub resembles: Option<String>,
+    /// Where its thresholds come from.
+    pub thresholds: Option<String>,
+    /// Why it is there although no rule reads it; `check` then does not warn of that.
+    pub unread: Option<String>,
 }
 
 /// One line of an alert's explanation: names of columns.
@@ -178,6 +196,18 @@ pub fn parse_header(file: &SourceFile) -> Result<RuleHeader, Vec<Problem>> {
     }
 }
 
+/// Reads the header of a view file; a view without one says nothing of itself.
+///
+/// # Errors
+/// What is no TOML, an unknown key, a value that is no text.
+pub fn parse_view_header(file: &SourceFile) -> Result<ViewHeader, Vec<Problem>> {
+    let Some(span) = toml_span(&file.text) else {
+        return Ok(ViewHeader::default());
+    };
+    toml::from_str(&file.text[span.clone()])
+        .map_err(|error| vec![toml_problem(file, span.start, &error)])
+}
+
 /// The place of a key of the header, or of the file's beginning.
 pub(crate) fn key_place(file: &SourceFile, key: &str) -> Place {
     let start = Place {
@@ -249,6 +279,6 @@ fn toml_problem(file: &SourceFile, offset: usize, error: &toml::de::Error) -> Pr
             "write a number and its unit: \"90s\", \"10m\", \"1h\", \"7d\""
         }
         _ if message.contains("expected a string") => "put the value in quotes",
-        _ => "the comment at the top of a rule is TOML: key = value, text in quotes",
+        _ => "the comment at the top of a rule or view is TOML: key = value, text in quotes",
     })
 }

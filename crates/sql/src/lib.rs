@@ -28,9 +28,12 @@ mod over_function;
 mod planner_error;
 mod problem;
 mod shared;
+mod warnings;
 mod windows;
 
 pub use compile::{Compiled, Rule, RuleFiles, compile};
 pub use error::{Error, Result};
-pub use header::{ACTIONS, RuleHeader, SEVERITIES, Why, parse_header};
-pub use problem::{Level, Place, Problem, SourceFile};
+pub use header::{
+    ACTIONS, RuleHeader, SEVERITIES, ViewHeader, Why, parse_header, parse_view_header,
+};
+pub use problem::{Level, Place, Problem, SourceFile, nearest};

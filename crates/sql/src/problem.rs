@@ -48,7 +48,7 @@ pub struct Place {
 
 impl Place {
     /// The place of a span of bytes.
-    pub(crate) fn of_bytes(text: &str, span: std::ops::Range<usize>) -> Place {
+    pub fn of_bytes(text: &str, span: std::ops::Range<usize>) -> Place {
         let start = text.floor_char_boundary(span.start);
         let before = &text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -101,7 +101,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(file: &SourceFile, place: Place, message: impl Into<String>) -> Problem {
+    /// An error at a place of a file.
+    pub fn new(file: &SourceFile, place: Place, message: impl Into<String>) -> Problem {
         let source_line = file
             .text
             .lines()
@@ -118,7 +119,8 @@ impl Problem {
         }
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Problem {
+    /// The same with what to write instead.
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self
     }
@@ -240,7 +242,7 @@ pub(crate) fn words(file: &SourceFile) -> BTreeSet<String> {
 }
 
 /// The tokens of a file's SQL, without comments; none where it cannot be cut into tokens.
-fn tokens(file: &SourceFile) -> Vec<TokenWithSpan> {
+pub(crate) fn tokens(file: &SourceFile) -> Vec<TokenWithSpan> {
     let tokens = Tokenizer::new(&GenericDialect {}, &file.text)
         .tokenize_with_location()
         .unwrap_or_default();
@@ -251,7 +253,7 @@ fn tokens(file: &SourceFile) -> Vec<TokenWithSpan> {
 }
 
 /// The name among `known` that is most like `name`, if any is like it at all.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| {

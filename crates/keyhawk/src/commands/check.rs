@@ -1,4 +1,7 @@
-//! `check`: loads rules and prints each problem with its place and its cure.
+//! `check`: loads rules and prints each problem with its place and its cure. Warnings change no exit
+//! status, and come once there is no error.
+
+use keyhawk_sql::{Level, Problem};
 
 use crate::cli::CheckArgs;
 use crate::commands::{CommandResult, Failure, status};
@@ -7,11 +10,18 @@ use crate::rule_set::{Error, RuleTexts, count};
 pub(crate) fn run(args: &CheckArgs) -> CommandResult {
     match RuleTexts::read(&args.dir).and_then(RuleTexts::compile) {
         Ok(rules) => {
-            for problem in &rules.compiled.unkeyed {
-                anstream::println!("{}\n", warning(problem));
+            let unkeyed = rules.compiled.unkeyed.iter().map(warning);
+            let warnings: Vec<Problem> = unkeyed
+                .chain(rules.compiled.warnings.iter().cloned())
+                .collect();
+            for warning in &warnings {
+                anstream::println!("{warning}\n");
             }
-            let rules = rules.compiled.rules.len();
-            anstream::println!("{}: {} loaded", args.dir.display(), count(rules, "rule"));
+            let mut summary = format!("{} loaded", count(rules.compiled.rules.len(), "rule"));
+            if !warnings.is_empty() {
+                summary += &format!(", {}", count(warnings.len(), "warning"));
+            }
+            anstream::println!("{}: {summary}", args.dir.display());
             Ok(status(true))
         }
         Err(Error::Problems(problems)) => {
@@ -34,9 +44,9 @@ pub(crate) fn run(args: &CheckArgs) -> CommandResult {
 }
 
 /// A rule that only files can be run through: `run` refuses it.
-fn warning(problem: &keyhawk_sql::Problem) -> keyhawk_sql::Problem {
-    keyhawk_sql::Problem {
-        level: keyhawk_sql::Level::Warning,
+fn warning(problem: &Problem) -> Problem {
+    Problem {
+        level: Level::Warning,
         ..problem.clone()
     }
 }

@@ -222,7 +222,47 @@ fn an_input_that_is_missing_leaves_the_old_output_alone() {
 fn check_is_content_with_the_shipped_rules() {
     let run = keyhawk(&["check", root().join("sql").to_str().unwrap()], b"");
     assert_eq!(run.status, 0, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("4 rules loaded"), "{}", run.stdout);
+    // And says nothing else: the shipped rules and views have no warning.
+    assert!(
+        run.stdout.ends_with("sql: 4 rules loaded\n"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+}
+
+#[test]
+fn check_warns_after_the_rules_loaded_and_changes_no_exit_status() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        &folder.path().join("rules/errors.sql"),
+        format!("{HEADER}SELECT api_key FROM events WHERE status > 499\n"),
+    );
+    let view = folder.path().join("views/calls.sql");
+    write(&view, "SELECT api_key FROM events\n");
+    let run = keyhawk(&["check", folder.path().to_str().unwrap()], b"");
+    assert_refused(
+        &run,
+        0,
+        &[
+            "warning: the rule compares with 499",
+            "errors.sql:5:43",
+            "thresholds = ",
+            "warning: no rule reads the view `calls`",
+            "1 rule loaded, 2 warnings",
+        ],
+    );
+
+    write(
+        &view,
+        "/*\nfind = \"calls\"\n*/\nSELECT api_key FROM events\n",
+    );
+    let run = keyhawk(&["check", folder.path().to_str().unwrap()], b"");
+    assert_refused(
+        &run,
+        1,
+        &["calls.sql:2:1", "did you mean `finds`?", "1 problem"],
+    );
 }
 
 #[test]

@@ -13,3 +13,4 @@ mod mutations;
 mod plans;
 mod refusals;
 mod snapshots;
+mod warnings;
