@@ -33,6 +33,11 @@ enum Command {
     Backtest(FileArgs),
     /// Load rules and print each problem with its place and its cure.
     Check(CheckArgs),
+    /// Run the tests that stand beside rules, `NAME.test.toml`, each case on both engines.
+    ///
+    /// A failing case shows the rows expected (-) and found (+). The exit status is 0 if all cases
+    /// pass, 1 if one fails, and 2 if a rule or test file does not load.
+    Test(TestArgs),
     /// Print the fingerprint of each credential on standard input, one a line.
     Fingerprint(FingerprintArgs),
     /// Read a sample of a topic, print how disordered it is, and propose its lateness bound.
@@ -87,6 +92,17 @@ pub struct CheckArgs {
     pub dir: PathBuf,
 }
 
+/// Arguments of `test`.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Rule directories, rules (`DIR/rules/NAME.sql`) or test files (`DIR/rules/NAME.test.toml`).
+    #[arg(value_name = "PATHS", default_value = "sql")]
+    pub paths: Vec<PathBuf>,
+    /// Write the results as JUnit XML too, a test suite a rule.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
 /// Arguments of `fingerprint`.
 #[derive(Args)]
 pub struct FingerprintArgs {
@@ -120,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => commands::files::replay(&args),
         Command::Backtest(args) => commands::files::backtest(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Test(args) => commands::test::run(&args),
         Command::Fingerprint(args) => commands::fingerprint::run(&args),
         Command::Lag(args) => commands::lag::run(&args),
     };

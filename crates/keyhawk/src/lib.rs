@@ -18,11 +18,13 @@ pub mod cli;
 mod commands;
 pub mod config;
 pub mod console;
+mod demo_geoip;
 pub mod finding_rows;
 pub mod logging;
 pub mod partition;
 pub mod replay;
 pub mod rule_set;
+pub mod rule_tests;
 pub mod simulate;
 pub mod stream;
 

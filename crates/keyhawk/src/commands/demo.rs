@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use keyhawk_alerts::{Alert, Emitted, Severity};
-use keyhawk_events::{
-    DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, Record, TopicSettings,
-};
+use keyhawk_events::{DEVELOPMENT_SECRET, Fingerprinter, Record, TopicSettings};
 
 use crate::cli::DemoArgs;
 use crate::commands::{CommandResult, Failure, status};
+use crate::demo_geoip;
 use crate::partition::{Partition, Processed};
 use crate::rule_set::RuleTexts;
 use crate::simulate::{self, Expected, Label, Scenario};
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &DemoArgs) -> CommandResult {
     let rules = Arc::new(RuleTexts::shipped().compile().map_err(Failure::of)?);
     let fingerprinter = Fingerprinter::new(DEVELOPMENT_SECRET, vec!["kh_live_".to_owned()]);
     let fingerprinter = Arc::new(fingerprinter.map_err(Failure::of)?);
-    let geo = Arc::new(databases()?);
+    let geo = Arc::new(demo_geoip::open().map_err(Failure::of)?);
     let partitions = (0..scenario.partitions).map(|partition| {
         let topic = TopicSettings::new("demo");
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
@@ -80,28 +79,6 @@ pub(crate) fn run(args: &DemoArgs) -> CommandResult {
         anstream::println!("This is not the expected table; please report it.");
     }
     Ok(status(good))
-}
-
-/// The demo's GeoIP databases, which the binary carries, by way of files: that is how they are read.
-fn databases() -> Result<GeoDatabases, Failure> {
-    let folder = std::env::temp_dir().join(format!("keyhawk-demo-{}", std::process::id()));
-    let write = || -> std::io::Result<GeoConfig> {
-        std::fs::create_dir_all(&folder)?;
-        for (name, bytes) in simulate::databases() {
-            std::fs::write(folder.join(name), bytes)?;
-        }
-        let file = |name: &str| vec![folder.join(name)];
-        Ok(GeoConfig {
-            city: file("demo-city.mmdb"),
-            asn: file("demo-asn.mmdb"),
-            anonymous: file("demo-anonymous.mmdb"),
-        })
-    };
-    let config = write().map_err(|error| Failure::of(format!("{}: {error}", folder.display())));
-    let opened = config.and_then(|config| GeoDatabases::open(&config).map_err(Failure::of));
-    // They are loaded or mapped by now; the files may go.
-    drop(std::fs::remove_dir_all(&folder));
-    opened
 }
 
 /// What was found so far, and of which attack.

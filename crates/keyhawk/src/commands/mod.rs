@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod fingerprint;
 pub(crate) mod lag;
 pub(crate) mod run;
+pub(crate) mod test;
 
 use std::process::ExitCode;
 use std::sync::Arc;

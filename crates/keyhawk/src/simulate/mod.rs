@@ -28,11 +28,11 @@ use std::sync::Arc;
 
 pub use attacks::{Attack, AttackKind, Expected, Label};
 pub use event::{Auth, Credential, SimulatedEvent};
+pub(crate) use networks::{NetworkKind, Networks};
 pub use population::{Key, Kind};
 
 use dice::Dice;
 use merge::{Merge, Source};
-use networks::Networks;
 use population::Maker;
 use traffic::{KeyTraffic, Span, Strangers};
 

@@ -13,10 +13,13 @@ const SOURCE: &str = include_str!("../../../../testdata/geoip/networks.json");
 /// The mean radius of the earth.
 const EARTH_RADIUS_KM: f64 = 6371.0;
 
+/// The customers of an IPv6 network that the simulation tells apart.
+const IPV6_CUSTOMERS: u64 = 0x4000;
+
 /// What a network is used for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum NetworkKind {
+pub(crate) enum NetworkKind {
     /// A carrier's gateways: the place is the gateway's, the phone may be 100 km off.
     Mobile,
     /// Lines of homes.
@@ -35,8 +38,8 @@ pub(super) enum NetworkKind {
 
 /// A city with its true coordinates, in degrees.
 #[derive(Debug, Deserialize)]
-pub(super) struct City {
-    pub(super) name: String,
+pub(crate) struct City {
+    pub(crate) name: String,
     pub(super) country: String,
     latitude: f64,
     longitude: f64,
@@ -61,7 +64,7 @@ impl City {
 
 /// One network: its first address, prefix length, use and place.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     first: IpAddr,
     prefix: u32,
     pub(super) kind: NetworkKind,
@@ -84,17 +87,25 @@ impl Network {
         }
     }
 
+    /// How many hosts have addresses of their own: those of [`Network::address`] repeat after them.
+    pub(crate) fn hosts(&self) -> u64 {
+        match self.first {
+            IpAddr::V4(_) => (1_u64 << (32 - self.prefix)) - 2,
+            IpAddr::V6(_) => IPV6_CUSTOMERS,
+        }
+    }
+
     /// An address of this network, the same for the same `host`; never the network's own or its
     /// broadcast address.
-    pub(super) fn address(&self, host: u64) -> IpAddr {
+    pub(crate) fn address(&self, host: u64) -> IpAddr {
         match self.first {
             IpAddr::V4(first) => {
-                let hosts = (1_u64 << (32 - self.prefix)) - 2;
-                IpAddr::V4(Ipv4Addr::from(u32::from(first) + 1 + (host % hosts) as u32))
+                let host = host % self.hosts();
+                IpAddr::V4(Ipv4Addr::from(u32::from(first) + 1 + host as u32))
             }
             IpAddr::V6(first) => {
                 // A customer has a /64 of the network; what follows it is the device's.
-                let customer = u128::from(host % 0x4000) << 64;
+                let customer = u128::from(host % self.hosts()) << 64;
                 let device = host.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
                 IpAddr::V6(Ipv6Addr::from(
                     u128::from(first) | customer | u128::from(device),
@@ -106,14 +117,14 @@ impl Network {
 
 /// All networks and cities.
 #[derive(Debug)]
-pub(super) struct Networks {
-    pub(super) cities: Vec<City>,
+pub(crate) struct Networks {
+    pub(crate) cities: Vec<City>,
     networks: Vec<Network>,
 }
 
 impl Networks {
     /// Those of the demo. Costs a parse of some 40 kB.
-    pub(super) fn shipped() -> Self {
+    pub(crate) fn shipped() -> Self {
         #[derive(Deserialize)]
         struct Source {
             cities: Vec<City>,
@@ -158,7 +169,7 @@ impl Networks {
     }
 
     /// All networks of a kind in a city, in the order of the file.
-    pub(super) fn of(&self, kind: NetworkKind, city: usize) -> Vec<&Network> {
+    pub(crate) fn of(&self, kind: NetworkKind, city: usize) -> Vec<&Network> {
         let wanted = |network: &&Network| network.kind == kind && network.city == city;
         self.networks.iter().filter(wanted).collect()
     }

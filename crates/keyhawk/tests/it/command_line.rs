@@ -454,6 +454,7 @@ fn help_tells_a_newcomer_what_each_command_is_for() {
         "replay",
         "backtest",
         "check",
+        "test",
         "fingerprint",
         "lag",
     ] {

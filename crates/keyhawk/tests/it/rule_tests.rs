@@ -1,218 +1,97 @@
-//! Rule tests beside the rules: `sql/rules/NAME.test.toml` says what makes a rule fire and, above all, what
-//! must stay silent. Each case runs alone, through both engines, with the demo's GeoIP databases.
-//!
-//! ```toml
-//! [[case]]
-//! name = "a burst of wrong signatures is found"
-//! events = [
-//!   { at = "1h", place = "Berlin", auth_result = "bad_signature", repeat = 60, every = "5s" },
-//! ]
-//! expect = [{ key_id = "k1", refused = 60 }]
-//! ```
-//!
-//! | field of an event | meaning | default |
-//! |---|---|---|
-//! | `at` | time after Monday, 2 March 2026, 0:00 UTC, as in `"3d 2h"` | `"0s"` |
-//! | `repeat`, `every` | so many events, so far apart | 1, `"1m"` |
-//! | `days` | all of that again on so many days in a row | 1 |
-//! | `place`, `network` | an address of a network of that city and kind in `testdata/geoip/networks.json` | `"Berlin"`, `"residential"` |
-//! | `nth` | which address of the network | 1 |
-//! | any other | a field of the event, as it is | `key_id = "k1"`, `auth_result = "ok"` |
-//!
-//! `expect` holds part of a row for each finding: every expected row is found once, and nothing else is.
-//! A time is written as text, as in findings. Events come to the log in the order of their times.
+//! The cases beside the shipped rules, and `keyhawk test` itself: what it says of a case that fails, of a
+//! file that is wrong, and to a CI system.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use keyhawk::rule_set::RuleTexts;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use keyhawk::rule_tests::{Error, Report, Tests, junit};
 
-use crate::binary::{root, write};
-use crate::engines::{Engines, rule_of};
-use crate::traffic::{Network, START_MS, networks};
+use crate::binary::{Run, keyhawk, root, write};
 
-/// What a rule's test file must hold at least.
+/// What a shipped rule's test file must hold at least.
 const FIRING_MIN: usize = 2;
 const SILENT_MIN: usize = 3;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TestFile {
-    case: Vec<Case>,
+/// Refused calls in ten minutes, as `auth_failures` counts them.
+const RULE: &str = "/*
+severity   = \"low\"
+entity     = \"api_key\"
+thresholds = \"3 is what a test can count.\"
+*/
+SELECT api_key, window_start, count(*) AS refused, max(status) AS status
+FROM tumble(events, event_time, INTERVAL '10 minutes')
+WHERE auth_result = 'bad_key'
+GROUP BY api_key, window_start
+HAVING count(*) >= 3
+";
+
+fn report(paths: &[PathBuf]) -> Report {
+    let tests = Tests::load(paths).unwrap_or_else(|error| panic!("{error}"));
+    tests.run().unwrap_or_else(|error| panic!("{error}"))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    events: Vec<Entry>,
-    expect: Vec<Map<String, Value>>,
+/// A rule directory with the rule `bursts` and these tests.
+fn bursts(folder: &Path, tests: &str) -> PathBuf {
+    write(&folder.join("rules/bursts.sql"), RULE);
+    write(&folder.join("rules/bursts.test.toml"), tests);
+    folder.to_owned()
 }
 
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(default)]
-    at: Option<String>,
-    #[serde(default)]
-    repeat: Option<i64>,
-    #[serde(default)]
-    every: Option<String>,
-    #[serde(default)]
-    days: Option<i64>,
-    #[serde(default)]
-    place: Option<String>,
-    #[serde(default)]
-    network: Option<String>,
-    #[serde(default)]
-    nth: Option<u32>,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
-}
-
-fn duration_ms(text: Option<&str>, default: &str) -> i64 {
-    let duration: Duration = humantime::parse_duration(text.unwrap_or(default)).unwrap();
-    i64::try_from(duration.as_millis()).unwrap()
-}
-
-impl Entry {
-    fn events(&self, networks: &[Network]) -> Vec<(i64, String)> {
-        let mut event = Map::new();
-        if !self.fields.contains_key("client_ip") {
-            let place = self.place.as_deref().unwrap_or("Berlin");
-            let kind = self.network.as_deref().unwrap_or("residential");
-            let network = networks
-                .iter()
-                .find(|network| network.city == place && network.kind == kind);
-            let network =
-                network.unwrap_or_else(|| panic!("networks.json has no {kind} network in {place}"));
-            event.insert(
-                "client_ip".to_owned(),
-                json!(network.address(self.nth.unwrap_or(1))),
-            );
-        }
-        event.insert("key_id".to_owned(), json!("k1"));
-        event.insert("auth_result".to_owned(), json!("ok"));
-        event.extend(self.fields.clone());
-        let (at, every) = (
-            duration_ms(self.at.as_deref(), "0s"),
-            duration_ms(self.every.as_deref(), "1m"),
-        );
-        let mut events = Vec::new();
-        for day in 0..self.days.unwrap_or(1) {
-            for nth in 0..self.repeat.unwrap_or(1) {
-                let time_ms = START_MS + day * 86_400_000 + at + nth * every;
-                event.insert("event_time".to_owned(), json!(time_ms));
-                events.push((time_ms, Value::from(event.clone()).to_string()));
-            }
-        }
-        events
-    }
-}
-
-/// The test files by their rule.
-fn test_files() -> BTreeMap<String, (PathBuf, TestFile)> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(root().join("sql/rules")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if let Some(rule) = name.strip_suffix(".test.toml") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let parsed = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            files.insert(rule.to_owned(), (path, parsed));
-        }
-    }
-    files
-}
-
-/// Whether a finding's row has all that was expected of it.
-fn fits(row: &Value, expected: &Map<String, Value>) -> bool {
-    expected
-        .iter()
-        .all(|(name, expected)| match (&row[name], expected.as_f64()) {
-            (Value::Number(found), Some(expected)) => found.as_f64() == Some(expected),
-            (found, _) => found == expected,
-        })
-}
-
-/// What is wrong with a case's findings; nothing where all is as expected.
-fn difference(lines: &[String], expect: &[Map<String, Value>]) -> Option<String> {
-    let mut rest: Vec<Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["row"].clone())
+/// `keyhawk test` with these paths.
+fn run(paths: &[&Path], more: &[&str]) -> Run {
+    let paths = paths.iter().map(|path| path.to_str().unwrap());
+    let arguments: Vec<&str> = ["test"]
+        .into_iter()
+        .chain(paths)
+        .chain(more.iter().copied())
         .collect();
-    for expected in expect {
-        match rest.iter().position(|row| fits(row, expected)) {
-            Some(at) => drop(rest.remove(at)),
-            None => {
-                return Some(format!(
-                    "no finding with {}, but {rest:#?}",
-                    Value::from(expected.clone())
-                ));
-            }
-        }
-    }
-    (!rest.is_empty()).then(|| format!("found, and not expected: {rest:#?}"))
+    keyhawk(&arguments, b"")
+}
+
+/// What a run printed, without the folder and without the time that it took.
+fn printed(run: &Run, folder: &Path) -> String {
+    let text = format!("{}{}", run.stdout, run.stderr);
+    let text = text.replace(folder.to_str().unwrap(), "DIR");
+    let lines = text
+        .lines()
+        .map(|line| match line.split_once(" failed in ") {
+            Some((counts, _)) => format!("{counts} failed in TIME\n"),
+            None => format!("{line}\n"),
+        });
+    lines.collect()
 }
 
 #[test]
 fn cases_beside_the_rules_fire_and_stay_silent_in_both_engines() {
     // The folder, and not what the binary carries: an author who edits a rule need not build anything.
-    let engines = Engines::new(RuleTexts::read(&root().join("sql")).unwrap(), true);
-    let networks = networks();
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("case.ndjson");
-    let mut wrong = Vec::new();
-    for (rule, (path, file)) in test_files() {
-        for case in &file.case {
-            let mut events: Vec<(i64, String)> = case
-                .events
-                .iter()
-                .flat_map(|entry| entry.events(&networks))
-                .collect();
-            events.sort_by_key(|(time_ms, _)| *time_ms);
-            let lines: Vec<String> = events.into_iter().map(|(_, line)| line + "\n").collect();
-            write(&log, lines.concat());
-            let of_rule = |lines: Vec<String>| -> Vec<String> {
-                lines
-                    .into_iter()
-                    .filter(|line| rule_of(line) == rule)
-                    .collect()
-            };
-            let inputs = std::slice::from_ref(&log);
-            for (engine, found) in [
-                ("stream", engines.streamed(inputs)),
-                ("batch", engines.backtested(inputs)),
-            ] {
-                if let Some(difference) = difference(&of_rule(found), &case.expect) {
-                    wrong.push(format!(
-                        "{}: \"{}\", {engine}: {difference}",
-                        path.display(),
-                        case.name
-                    ));
-                }
+    let report = report(&[root().join("sql")]);
+    for suite in &report.suites {
+        for case in &suite.cases {
+            if let Some(failure) = &case.failure {
+                panic!(
+                    "{}:{}: {}\n{failure}",
+                    suite.path.display(),
+                    case.line,
+                    case.name
+                );
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert_eq!((report.passed(), report.failed()), (40, 0));
+    assert!(report.untested.is_empty(), "{:?}", report.untested);
 }
 
 #[test]
 fn each_shipped_rule_has_cases_that_fire_and_more_that_stay_silent() {
-    let files = test_files();
+    let report = report(&[root().join("sql")]);
     let rules = RuleTexts::shipped().files.rules;
     for rule in &rules {
-        let (_, file) = files
-            .get(rule.name())
-            .unwrap_or_else(|| panic!("{} has no .test.toml", rule.name()));
-        let firing = file
-            .case
-            .iter()
-            .filter(|case| !case.expect.is_empty())
-            .count();
-        let silent = file.case.len() - firing;
+        let suite = report.suites.iter().find(|suite| suite.rule == rule.name());
+        let cases = &suite
+            .unwrap_or_else(|| panic!("{} has no tests", rule.name()))
+            .cases;
+        let firing = cases.iter().filter(|case| case.expected > 0).count();
+        let silent = cases.len() - firing;
         assert!(
             firing >= FIRING_MIN,
             "{}: {firing} cases fire; write {FIRING_MIN}",
@@ -224,5 +103,360 @@ fn each_shipped_rule_has_cases_that_fire_and_more_that_stay_silent() {
             rule.name()
         );
     }
-    assert_eq!(files.len(), rules.len(), "a test file without a rule");
+    assert_eq!(report.suites.len(), rules.len());
+}
+
+#[test]
+fn the_readmes_test_passes_beside_its_rule() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let test = blocks.find(|block| block.starts_with("[[case]]")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let rule = std::fs::read(root().join("sql/rules/auth_failures.sql")).unwrap();
+    write(&folder.path().join("rules/auth_failures.sql"), rule);
+    write(&folder.path().join("rules/auth_failures.test.toml"), test);
+    let report = report(&[folder.path().to_owned()]);
+    assert_eq!((report.passed(), report.failed()), (1, 0), "{report:?}");
+}
+
+#[test]
+fn a_failing_case_is_a_diff_with_its_file_line_and_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        r#"
+[[case]]
+name = "two bursts, one of them miscounted"
+events = [
+  { at = "1h", auth_result = "bad_key", repeat = 3, every = "10s" },
+  { at = "+2h", key_id = "another-key", auth_result = "bad_key", status = 401, repeat = 5, every = 250 },
+]
+expect = [
+  { api_key = "k1", window_start = "+1h", refused = 3 },
+  { api_key = "another-key", window_start = 7_200_000, refused = 6 },
+]
+
+[[case]]
+name = "a burst that nobody expected"
+events = [{ at = "1h 5m 0s 500ms", auth_result = "bad_key", repeat = 4, every = "0s" }]
+expect = []
+
+[[case]]
+name = "a burst that does not come"
+events = []
+expect = [{ refused = 3 }]
+
+[[case]]
+name = "all as expected"
+events = [{ auth_result = "bad_key", repeat = 2 }]
+expect = []
+"#,
+    );
+    let run = run(&[&dir], &[]);
+    assert_eq!(run.status, 1, "{run:?}");
+    assert_eq!(
+        printed(&run, folder.path()),
+        "bursts  1 passed, 3 failed
+
+DIR/rules/bursts.test.toml:3: two bursts, one of them miscounted
+  expected (-) and found by both engines (+):
+    api_key      window_start          refused
+    k1           2026-03-02T01:00:00Z  3
+  - another-key  2026-03-02T02:00:00Z  6
+  + another-key  2026-03-02T02:00:00Z  5
+
+
+DIR/rules/bursts.test.toml:14: a burst that nobody expected
+  expected (-) and found by both engines (+):
+    api_key  window_start          refused
+  + k1       2026-03-02T01:00:00Z  4
+
+
+DIR/rules/bursts.test.toml:19: a burst that does not come
+  expected (-) and found by both engines (+):
+    api_key  window_start  refused
+  -                        3
+
+1 passed, 3 failed in TIME
+"
+    );
+}
+
+#[test]
+fn a_wrong_test_file_is_refused_whole_with_every_place_and_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        r#"[[case]]
+nam = "misspelt"
+events = [{ auth_reslt = "bad_key", repat = 3 }]
+expect = []
+
+[[case]]
+name = "values"
+events = [
+  { at = "soon", repeat = 0 },
+  { place = "Berln" },
+  { network = "residental" },
+  { place = "Nairobi", network = "tor" },
+  { client_ip = "10.0.0.1", place = "Berlin" },
+  { country = "DE", event_time = 5 },
+  { nth = 1000000 },
+  { repeat = 2000, days = 2000 },
+  { at = "90000d" },
+]
+expect = [{}, 5]
+
+[[case]]
+name = "values"
+expect = []
+"#,
+    );
+    let run = run(&[&dir], &[]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{run:?}");
+    let text = printed(&run, folder.path());
+    for (place, words) in [
+        ("2:1", "a case has no `nam`"),
+        ("2:1", "did you mean `name`?"),
+        ("3:13", "did you mean `auth_result`?"),
+        ("3:37", "did you mean `repeat`?"),
+        ("9:10", "\"3d 2h\""),
+        ("9:27", "a whole number from 1"),
+        ("10:13", "did you mean \"Berlin\"?"),
+        ("11:15", "did you mean \"residential\"?"),
+        ("12:34", "no tor network in Nairobi"),
+        ("13:37", "`place` chooses an address"),
+        ("14:5", "Keyhawk makes it"),
+        ("14:21", "write its time as at"),
+        ("15:11", "addresses"),
+        ("16:3", "more than 1000000 events"),
+        ("17:3", "more than ten years"),
+        ("19:10", "`expect` takes a list of tables"),
+        ("22:8", "the case of line 7 has the same name"),
+        ("there is no `events`", "events = [{"),
+        ("1:1", "a case needs a `name`"),
+    ] {
+        let places = [format!("bursts.test.toml:{place}\n"), place.to_owned()];
+        assert!(
+            places.iter().any(|place| text.contains(place)) && text.contains(words),
+            "{place}: {words} is not in:\n{text}"
+        );
+    }
+    assert!(
+        text.contains("in the rules and tests; nothing was run"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_expected_row_names_columns_that_the_rule_selects_and_values_that_they_can_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        "[[case]]\nname = \"a\"\nevents = []\nexpect = [{ refusd = 3, refused = \"3\", window_start = \"noon\", api_key = 1 }]\n",
+    );
+    let run = run(&[&dir], &[]);
+    assert_eq!(run.status, 2);
+    let text = printed(&run, folder.path());
+    let expected = "error: the rule does not select `refusd`
+  --> DIR/rules/bursts.test.toml:4:13
+   |
+ 4 | expect = [{ refusd = 3, refused = \"3\", window_start = \"noon\", api_key = 1 }]
+   |             ^^^^^^
+   = help: did you mean `refused`?
+";
+    assert!(text.contains(expected), "{text}");
+    for (place, wanted) in [
+        ("4:35", "it is a whole number"),
+        ("4:55", "in RFC 3339 and UTC"),
+        ("4:73", "it is a text"),
+    ] {
+        assert!(
+            text.contains(&format!("bursts.test.toml:{place}\n")),
+            "{place}: {text}"
+        );
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    assert!(text.contains("4 problems"), "{text}");
+}
+
+#[test]
+fn an_event_that_the_decoder_refuses_fails_its_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        "[[case]]\nname = \"a\"\nevents = [{}, { status = 5000, repeat = 9 }]\nexpect = []\n",
+    );
+    let run = run(&[&dir], &[]);
+    assert_eq!(run.status, 1);
+    let text = printed(&run, folder.path());
+    assert!(
+        text.contains("this is no event: out_of_range `status`"),
+        "{text}"
+    );
+    assert_eq!(text.matches("bursts.test.toml:3:15").count(), 1, "{text}");
+}
+
+#[test]
+fn paths_choose_rules_and_rules_without_tests_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = "[[case]]\nname = \"silence\"\nevents = [{}]\nexpect = []\n";
+    let dir = bursts(folder.path(), one);
+    let rules = dir.join("rules");
+    write(
+        &rules.join("bare.sql"),
+        std::fs::read(rules.join("bursts.sql")).unwrap(),
+    );
+    let passed = "bursts  1 passed\n";
+    let note =
+        "note: DIR/rules/bare.sql has no tests; they would stand in DIR/rules/bare.test.toml\n";
+    for (path, expected) in [
+        (dir.clone(), format!("{passed}{note}")),
+        (rules.clone(), format!("{passed}{note}")),
+        (rules.join("bursts.sql"), passed.to_owned()),
+        (rules.join("bursts.test.toml"), passed.to_owned()),
+        (rules.join("bare.sql"), note.to_owned()),
+    ] {
+        let run = run(&[&path], &[]);
+        assert_eq!(run.status, 0, "{run:?}");
+        let count = usize::from(expected.contains("bursts  1"));
+        let expected = format!("{expected}{count} passed, 0 failed in TIME\n");
+        assert_eq!(printed(&run, folder.path()), expected, "{}", path.display());
+    }
+    // Each case once, however often it is named.
+    let twice = run(&[&rules.join("bursts.sql"), &dir, &rules], &[]);
+    assert!(
+        twice.stdout.contains("\n1 passed, 0 failed"),
+        "{}",
+        twice.stdout
+    );
+
+    for (path, words) in [
+        (folder.path().join("nowhere"), "cannot be read"),
+        (root().join("testdata"), "name a rule directory"),
+        (
+            root().join("sql/views/usage_1h.sql"),
+            "name a rule directory",
+        ),
+        (root().join("README.md"), "name a rule directory"),
+    ] {
+        let run = run(&[&path], &[]);
+        assert_eq!(run.status, 2, "{run:?}");
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+
+    write(&rules.join("burst.test.toml"), one);
+    let run = run(&[&dir], &[]);
+    assert_eq!(run.status, 2);
+    let text = printed(&run, folder.path());
+    for words in [
+        "there is no rule `burst`",
+        "burst.test.toml:1:1",
+        "did you mean bursts.test.toml?",
+    ] {
+        assert!(text.contains(words), "{words} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_broken_rule_is_shown_as_check_shows_it_and_another_rules_tests_run_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        "[[case]]\nname = \"a\"\nevents = []\nexpect = []\n",
+    );
+    let rules = dir.join("rules");
+    let broken = RULE.replace("max(status)", "max(staus)");
+    write(&rules.join("broken.sql"), broken);
+    write(
+        &rules.join("broken.test.toml"),
+        "[[case]]\nname = \"a\"\nevents = []\nexpect = []\n",
+    );
+    let Err(Error::Problems(problems)) = Tests::load(&[dir]) else {
+        panic!("a rule that does not compile has no tests to run");
+    };
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!((problems[0].place.line, problems[0].place.column), (6, 56));
+    assert_eq!(report(&[rules.join("bursts.sql")]).passed(), 1);
+}
+
+#[test]
+fn tests_know_the_fields_that_events_toml_declares() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = RULE.replace("max(status) AS status", "max(plan) AS plan");
+    write(&folder.path().join("rules/r.sql"), rule);
+    write(
+        &folder.path().join("events.toml"),
+        "[[column]]\nname = \"plan\"\npointer = \"/account/plan\"\ntype = \"text\"\n",
+    );
+    let event = |field: &str| {
+        format!(
+            "[[case]]\nname = \"a\"\nevents = [{{ auth_result = \"bad_key\", repeat = 3, {field} }}]\nexpect = [{{ plan = \"gold\" }}]\n"
+        )
+    };
+    let tests = folder.path().join("rules/r.test.toml");
+    write(&tests, event("account.plan = \"gold\""));
+    let report = report(std::slice::from_ref(&tests));
+    assert_eq!(report.passed(), 1, "{report:?}");
+    write(&tests, event("plan = \"gold\""));
+    let run = run(&[&tests], &[]);
+    assert!(
+        run.stderr.contains("an event has no `plan`"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn junit_holds_a_suite_a_rule_and_a_test_a_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = bursts(
+        folder.path(),
+        "[[case]]\nname = \"silence\"\nevents = []\nexpect = []\n\n[[case]]\nname = \"<three> & more\"\nevents = [{ key_id = \"k<1>\", auth_result = \"bad_key\", repeat = 3 }]\nexpect = []\n",
+    );
+    let file = folder.path().join("report.xml");
+    let run = run(&[&dir], &["--junit", file.to_str().unwrap()]);
+    assert_eq!(run.status, 1, "{run:?}");
+    let xml = std::fs::read_to_string(&file).unwrap();
+    let read = quick_junit::Report::deserialize_from_str(&xml).unwrap();
+    assert_eq!((read.tests, read.failures, read.errors), (2, 1, 0));
+    let [suite] = &read.test_suites[..] else {
+        panic!("{xml}");
+    };
+    assert_eq!(
+        (suite.name.as_str(), suite.tests, suite.failures),
+        ("bursts", 2, 1)
+    );
+    let [silence, three] = &suite.test_cases[..] else {
+        panic!("{xml}");
+    };
+    assert_eq!(silence.status, quick_junit::TestCaseStatus::success());
+    assert_eq!(three.name.as_str(), "<three> & more");
+    assert_eq!(three.classname.as_deref(), Some("bursts"));
+    assert_eq!(three.extra["line"].as_str(), "7");
+    assert!(
+        three.extra["file"].ends_with("rules/bursts.test.toml"),
+        "{xml}"
+    );
+    let quick_junit::TestCaseStatus::NonSuccess { description, .. } = &three.status else {
+        panic!("{xml}");
+    };
+    let description = description.as_deref().unwrap();
+    assert!(description.contains("+ k<1>"), "{description}");
+    assert!(!xml.contains('\u{1b}'));
+
+    // The library writes the same; and a place that cannot be written is named.
+    let report = report(std::slice::from_ref(&dir));
+    assert!(junit(&report).unwrap().contains("&lt;three&gt; &amp; more"));
+    let nowhere = folder.path().join("no/such/folder/report.xml");
+    let run = self::run(&[&dir], &["--junit", nowhere.to_str().unwrap()]);
+    assert_eq!(run.status, 2);
+    assert!(
+        run.stderr.contains("no/such/folder/report.xml"),
+        "{}",
+        run.stderr
+    );
 }

@@ -48,7 +48,6 @@ impl Dice {
 pub struct Network {
     first: IpAddr,
     pub kind: String,
-    pub city: String,
 }
 
 impl Network {
@@ -75,7 +74,6 @@ pub fn networks() -> Vec<Network> {
             .parse()
             .unwrap(),
         kind: entry["kind"].as_str().unwrap().to_owned(),
-        city: entry["city"].as_str().unwrap().to_owned(),
     };
     source["networks"]
         .as_array()
