@@ -33,9 +33,12 @@ pub const WINDOW_START: &str = "__window_start";
 pub const WINDOW_END: &str = "__window_end";
 /// Name of the function `(ts, size_ms)` that gives the last millisecond of the window.
 pub const WINDOW_TIME: &str = "__window_time";
+/// Name of the function `(bound, ms)` that gives another bound of the same window, so many milliseconds
+/// later; for windows that are not told by any moment in them.
+pub const WINDOW_SHIFT: &str = "__window_shift";
 
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    [Bound::Start, Bound::End, Bound::Time]
+    [Bound::Start, Bound::End, Bound::Time, Bound::Shift]
         .into_iter()
         .map(|bound| {
             let signature = Signature::user_defined(Volatility::Immutable);
@@ -49,6 +52,7 @@ enum Bound {
     Start,
     End,
     Time,
+    Shift,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,6 +67,7 @@ impl Bound {
             Self::Start => WINDOW_START,
             Self::End => WINDOW_END,
             Self::Time => WINDOW_TIME,
+            Self::Shift => WINDOW_SHIFT,
         }
     }
 
@@ -70,14 +75,18 @@ impl Bound {
     fn of(self, start: i64, size_ms: i64) -> i64 {
         match self {
             Self::Start => start,
-            Self::End => start.saturating_add(size_ms),
+            Self::End | Self::Shift => start.saturating_add(size_ms),
             Self::Time => start.saturating_add(size_ms - 1),
         }
     }
 
     fn size_ms(self, size: &ColumnarValue) -> Result<i64> {
         let found = match size {
-            ColumnarValue::Scalar(ScalarValue::Int64(Some(size))) if *size > 0 => return Ok(*size),
+            ColumnarValue::Scalar(ScalarValue::Int64(Some(size)))
+                if *size > 0 || self == Self::Shift =>
+            {
+                return Ok(*size);
+            }
             ColumnarValue::Scalar(other) => other.to_string(),
             ColumnarValue::Array(_) => "computed from the row".to_owned(),
         };
@@ -148,6 +157,13 @@ impl ScalarUDFImpl for WindowBound {
         };
         let size_ms = self.bound.size_ms(size)?;
         over_arrays(std::slice::from_ref(ts), |arrays| {
+            if self.bound == Bound::Shift {
+                let bounds: TimestampMillisecondArray = timestamps(arrays, 0)?
+                    .unary::<_, TimestampMillisecondType>(
+                    |bound| bound.saturating_add(size_ms),
+                );
+                return Ok(Arc::new(bounds.with_timezone("UTC")));
+            }
             // Rows of one window mostly stand together, and a division costs as much as all the rest.
             let last_start = Cell::new(window_start(0, size_ms));
             let bounds: TimestampMillisecondArray = timestamps(arrays, 0)?

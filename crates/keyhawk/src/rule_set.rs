@@ -110,7 +110,11 @@ impl RuleTexts {
             Vec::new()
         };
         Ok(RuleTexts {
-            files: RuleFiles { views, rules },
+            files: RuleFiles {
+                views,
+                rules,
+                tables: Vec::new(),
+            },
             columns,
         })
     }
@@ -133,6 +137,7 @@ impl RuleTexts {
                 file!("rules/new_country.sql"),
                 file!("rules/rate_spike.sql"),
             ],
+            tables: Vec::new(),
         };
         RuleTexts {
             files,

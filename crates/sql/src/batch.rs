@@ -41,6 +41,9 @@ impl Compiled {
                 source: error.into(),
             })?;
         tables.insert(EVENTS.to_owned(), (schema, events));
+        for (name, rows) in &self.tables {
+            tables.insert(name.clone(), (rows.schema(), vec![rows.clone()]));
+        }
         for view in &self.views {
             let rows = self.run(view, &tables).await?;
             tables.insert(view.name.clone(), (nullable(view.plan.schema()), rows));

@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
@@ -31,6 +33,9 @@ use crate::windows::WindowTables;
 /// The name of the table of events.
 pub const EVENTS: &str = "events";
 
+/// The name of the hidden column that numbers the rows of a reference table.
+pub(crate) const ROW_COLUMN: &str = "__row";
+
 /// The optimizer rules of both modes: those that a stream can follow.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
@@ -39,6 +44,14 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(SimplifyExpressions::new()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
+    ]
+}
+
+/// What makes joins of a query's IN and EXISTS, and equalities of its ON, before anything is prepared.
+pub(crate) fn join_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
     ]
 }
 
@@ -69,6 +82,12 @@ pub(crate) fn session() -> SessionState {
     }
     for function in keyhawk_functions::window_functions() {
         register(&mut state, Function::Window(function.udf));
+    }
+    for function in keyhawk_functions::frame::frame_functions() {
+        register(&mut state, Function::Window(function.udf));
+    }
+    for function in keyhawk_functions::session_functions() {
+        register(&mut state, Function::Window(function));
     }
     state
 }
@@ -158,7 +177,7 @@ impl ContextProvider for Catalog<'_> {
         name: &str,
         _: Vec<Expr>,
     ) -> DataFusionResult<Arc<dyn TableSource>> {
-        plan_err!("there is no table function `{name}`; write tumble(…)")
+        plan_err!("there is no table function `{name}`; write tumble(…), hop(…) or session(…)")
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -1,13 +1,18 @@
 //! From the files of a rule directory to a program for the stream and plans for the batch.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result as DataFusionResult;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -15,11 +20,12 @@ use keyhawk_engine::OFFSET_COLUMNS;
 use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 
 use crate::actions::reads_authenticated_calls_only;
-use crate::catalog::{Catalog, EVENTS, Tables, session};
+use crate::arrays::array_bounds;
+use crate::catalog::{Catalog, EVENTS, ROW_COLUMN, Tables, join_rules, session};
 use crate::header::{RuleHeader, key_place, parse_header, parse_view_header};
 use crate::header_columns::check_header;
 use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
-use crate::lineage::{Preparation, Unprepared, WINDOW_END_FUNCTION};
+use crate::lineage::{Preparation, Unprepared};
 use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
@@ -34,6 +40,8 @@ pub struct RuleFiles {
     pub views: Vec<SourceFile>,
     /// `rules/*.sql`.
     pub rules: Vec<SourceFile>,
+    /// `tables/*`: the rows of reference tables, by name.
+    pub tables: Vec<(String, RecordBatch)>,
 }
 
 /// A view or rule, ready to run.
@@ -43,6 +51,8 @@ pub(crate) struct Query {
     /// Optimised; its output is the visible columns, `__time`, the offsets and the lineage.
     pub(crate) plan: LogicalPlan,
     pub(crate) visible: usize,
+    /// How many elements are read of each array_agg, by the name of its column.
+    pub(crate) arrays: BTreeMap<String, u32>,
 }
 
 /// A rule, as alerts need to know it.
@@ -71,6 +81,8 @@ pub struct Compiled {
     /// What somebody should look at, rules first, in the order of the files.
     pub warnings: Vec<Problem>,
     pub(crate) state: SessionState,
+    /// The reference tables, with the numbers of their rows.
+    pub(crate) tables: BTreeMap<String, RecordBatch>,
     pub(crate) views: Vec<Query>,
     pub(crate) queries: Vec<Query>,
 }
@@ -107,6 +119,8 @@ struct Compiler<'a> {
     key: &'a str,
     bounds: bool,
     origins: ViewOrigins,
+    reference_tables: BTreeMap<String, RecordBatch>,
+    table_sources: BTreeMap<String, Arc<dyn TableSource>>,
     view_sources: BTreeMap<String, (Arc<dyn TableSource>, usize)>,
 }
 
@@ -122,6 +136,8 @@ impl<'a> Compiler<'a> {
             key,
             bounds,
             origins: ViewOrigins::new(),
+            reference_tables: BTreeMap::new(),
+            table_sources: BTreeMap::new(),
             view_sources: BTreeMap::new(),
         }
     }
@@ -129,6 +145,9 @@ impl<'a> Compiler<'a> {
     fn compile(mut self, files: &RuleFiles) -> Result<Compiled, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut views: Vec<(&SourceFile, Query)> = Vec::new();
+        for (name, rows) in &files.tables {
+            self.add_table(name, rows);
+        }
         self.tables.await_views(
             files
                 .views
@@ -213,14 +232,18 @@ impl<'a> Compiler<'a> {
                 Problem::new(file, find(file, &[name]), message).help("give it another name")
             );
         }
+        let arrays = array_bounds(&plan).map_err(|error| unprepared(file, error))?;
+        let plan = self
+            .with_joins(plan)
+            .map_err(|error| plan_problem(file, &error))?;
         let preparation = Preparation {
             key: self.key,
             views: &self.origins,
             view_source: &|name| self.view_sources.get(name).cloned(),
+            table_sources: &self.table_sources,
             bounds: self.bounds,
-            window_end: Arc::clone(&self.state.scalar_functions()[WINDOW_END_FUNCTION]),
-            extremes: ["min", "max"]
-                .map(|name| Arc::clone(&self.state.aggregate_functions()[name])),
+            state: &self.state,
+            joins: Cell::new(0),
         };
         let prepared = preparation
             .prepare(&plan)
@@ -233,7 +256,39 @@ impl<'a> Compiler<'a> {
             name: file.name().to_owned(),
             plan,
             visible,
+            arrays,
         })
+    }
+
+    /// The plan with its IN and EXISTS as joins, and the equalities of every join found.
+    fn with_joins(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+        if !has_joins(&plan) {
+            return Ok(plan);
+        }
+        let options = self.state.config_options();
+        let analyzer = self.state.analyzer();
+        let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
+        let config = OptimizerContext::new().with_max_passes(1);
+        Optimizer::with_rules(join_rules()).optimize(plan, &config, |_, _| {})
+    }
+
+    /// A reference table, under its visible columns for queries, with the numbers of its rows for what
+    /// tells findings apart.
+    fn add_table(&mut self, name: &str, rows: &RecordBatch) {
+        let schema = all_nullable(&rows.schema());
+        self.tables.add(name, Arc::clone(&schema));
+        let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true)));
+        let schema = Arc::new(Schema::new(fields));
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(
+            (0..rows.num_rows() as i64).collect::<Int64Array>(),
+        ));
+        let numbered = RecordBatch::try_new(Arc::clone(&schema), columns)
+            .expect("one number more for each row");
+        let source = provider_as_source(Arc::new(EmptyTable::new(schema)));
+        self.table_sources.insert(name.to_owned(), source);
+        self.reference_tables.insert(name.to_owned(), numbered);
     }
 
     fn plan(&self, file: &SourceFile) -> Result<LogicalPlan, Problem> {
@@ -335,6 +390,7 @@ impl<'a> Compiler<'a> {
             unkeyed,
             warnings,
             state: self.state,
+            tables: self.reference_tables,
             views,
             queries: queries.into_iter().map(|(_, query, _)| query).collect(),
         })
@@ -372,6 +428,8 @@ impl<'a> Compiler<'a> {
         let mut unkeyed = Vec::new();
         let mut lower = |file: &SourceFile, query: &Query, nodes: &BTreeMap<String, NodeId>| {
             let mut lowering = Lowering {
+                tables: &self.reference_tables,
+                arrays: &query.arrays,
                 builder: &mut builder,
                 views: nodes,
                 origins: &self.origins,
@@ -433,6 +491,27 @@ fn shared_scans(
             .map_err(|error| vec![plan_problem(file, &error)])?;
     }
     Ok(shared)
+}
+
+/// Whether a plan joins anything, also by IN or EXISTS.
+fn has_joins(plan: &LogicalPlan) -> bool {
+    let is_join = |node: &LogicalPlan| matches!(node, LogicalPlan::Join(_));
+    let is_subquery = |expr: &Expr| matches!(expr, Expr::InSubquery(_) | Expr::Exists(_));
+    let mut found = false;
+    // The visitors never fail.
+    let _ = plan.apply(|node| {
+        found |= is_join(node)
+            || node
+                .expressions()
+                .iter()
+                .any(|expr| expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(false));
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    found
 }
 
 /// A program with what was learned on the way.

@@ -6,57 +6,45 @@ use datafusion::logical_expr::{
     Expr, ScalarUDF, Volatility, WindowFrame, WindowFunctionDefinition,
 };
 
+use keyhawk_functions::SESSION;
+
+use crate::frame::frame;
 use crate::lineage::{Unprepared, refuse};
 use crate::problem::Refusal;
+
+/// Window functions that see every row up to the current one, whatever the frame.
+const WHOLE: [&str; 6] = [
+    "baseline",
+    "dense_rank",
+    "first_seen",
+    "lag",
+    "rank",
+    "row_number",
+];
+/// Those that see the rows of a frame.
+const FRAMED: [&str; 14] = [
+    "avg",
+    "bool_and",
+    "bool_or",
+    "count",
+    "first_value",
+    "last_value",
+    "max",
+    "min",
+    "nth_value",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+    "var_pop",
+];
 
 /// The window function of an OVER and the name of its column, or why it does not run.
 pub(crate) fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared> {
     match expr {
         Expr::Alias(alias) => Ok((window_function(&alias.expr)?.0, alias.name.clone())),
         Expr::WindowFunction(function) => {
-            let name = function.fun.name().to_owned();
-            let known = ["baseline", "first_seen", "lag", "row_number"];
-            if !matches!(function.fun, WindowFunctionDefinition::WindowUDF(_))
-                || !known.contains(&name.as_str())
-            {
-                return refuse(
-                    &[&name],
-                    format!("`{name}` OVER is not supported yet"),
-                    format!("OVER knows {}", known.join(", ")),
-                );
-            }
-            if function.params.filter.is_some() || function.params.distinct {
-                return refuse(
-                    &["FILTER", "DISTINCT"],
-                    format!("`{name}` OVER takes neither FILTER nor DISTINCT"),
-                    "write CASE WHEN … END as its argument",
-                );
-            }
-            if name != "lag" && function.params.null_treatment == Some(NullTreatment::IgnoreNulls) {
-                return refuse(
-                    &["IGNORE NULLS"],
-                    format!("`{name}` OVER takes no IGNORE NULLS"),
-                    "leave it out, or filter the nulls with WHERE",
-                );
-            }
-            if !function.params.order_by.is_empty()
-                && function.params.window_frame != WindowFrame::new(Some(false))
-            {
-                return refuse(
-                    &[
-                        "ROWS BETWEEN",
-                        "RANGE BETWEEN",
-                        "GROUPS BETWEEN",
-                        "ROWS",
-                        "RANGE",
-                        "GROUPS",
-                    ],
-                    format!(
-                        "`{name}` OVER takes no frame yet: it sees every row up to the current one"
-                    ),
-                    "leave ROWS or RANGE out",
-                );
-            }
+            check_function(function)?;
             Ok((function, expr.schema_name().to_string()))
         }
         other => refuse(
@@ -65,6 +53,71 @@ pub(crate) fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), 
             "write function(…) OVER (…)",
         ),
     }
+}
+
+fn check_function(function: &WindowFunction) -> Result<(), Unprepared> {
+    let name = function.fun.name();
+    let params = &function.params;
+    if name == SESSION {
+        return Ok(());
+    }
+    if ["lead", "ntile", "cume_dist", "percent_rank"].contains(&name) {
+        return refuse(
+            &[name],
+            format!("`{name}` OVER looks at rows that are still to come"),
+            "look back with lag(…), or aggregate within a window",
+        );
+    }
+    let is_framed = FRAMED.contains(&name);
+    if !is_framed && !WHOLE.contains(&name) {
+        let known = WHOLE.iter().chain(&FRAMED).copied().collect::<Vec<_>>();
+        return refuse(
+            &[name],
+            format!("`{name}` OVER is not computed incrementally"),
+            format!("OVER knows {}", known.join(", ")),
+        );
+    }
+    let is_aggregate = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_));
+    if params.distinct {
+        return refuse(
+            &["DISTINCT"],
+            format!("`{name}` OVER takes no DISTINCT"),
+            "count distinct values within a window: FROM tumble(…) GROUP BY",
+        );
+    }
+    if params.filter.is_some() && !is_aggregate {
+        return refuse(
+            &["FILTER"],
+            format!("`{name}` OVER takes no FILTER"),
+            "write CASE WHEN … END as its argument",
+        );
+    }
+    let passes_over_nulls = ["lag", "first_value", "last_value", "nth_value"].contains(&name);
+    if !passes_over_nulls && params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+        return refuse(
+            &["IGNORE NULLS"],
+            format!("`{name}` OVER takes no IGNORE NULLS"),
+            "leave it out, or filter the nulls with WHERE",
+        );
+    }
+    if is_framed {
+        return frame(&params.window_frame).map(|_| ());
+    }
+    if !params.order_by.is_empty() && params.window_frame != WindowFrame::new(Some(false)) {
+        return refuse(
+            &[
+                "ROWS BETWEEN",
+                "RANGE BETWEEN",
+                "GROUPS BETWEEN",
+                "ROWS",
+                "RANGE",
+                "GROUPS",
+            ],
+            format!("`{name}` OVER takes no frame: it sees every row up to the current one"),
+            "leave ROWS or RANGE out",
+        );
+    }
+    Ok(())
 }
 
 /// Refuses what no expression of a streaming query may hold.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use keyhawk_functions::HOP_STARTS;
 
 use crate::catalog::EVENTS;
 use crate::compile::Query;
@@ -34,6 +35,12 @@ pub(crate) fn hidden_name(plan: &LogicalPlan) -> Option<String> {
     // The visitor never fails.
     let _ = plan.apply(|node| {
         let columns = match node {
+            // What the planner writes for hopping windows is not what the query says.
+            LogicalPlan::Projection(projection)
+                if projection.expr.last().is_some_and(is_hop_starts) =>
+            {
+                Vec::new()
+            }
             LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => node.schema().columns(),
             _ => Vec::new(),
         };
@@ -48,6 +55,14 @@ pub(crate) fn hidden_name(plan: &LogicalPlan) -> Option<String> {
         })
     });
     hidden
+}
+
+fn is_hop_starts(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_hop_starts(&alias.expr),
+        Expr::ScalarFunction(function) => function.name() == HOP_STARTS,
+        _ => false,
+    }
 }
 
 /// The columns of `events` that a plan's scans read.

@@ -12,11 +12,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod actions;
+mod arrays;
 mod batch;
 mod catalog;
 mod compile;
 mod error;
 mod expressions;
+mod frame;
 mod header;
 mod header_columns;
 mod inspect;
@@ -24,7 +26,6 @@ mod lineage;
 mod lower;
 mod meaning;
 mod origin;
-mod over_function;
 mod planner_error;
 mod problem;
 mod shared;

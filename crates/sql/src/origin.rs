@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Window};
 use keyhawk_engine::program::WindowPart;
-use keyhawk_functions::{WINDOW_END, WINDOW_START, WINDOW_TIME};
+use keyhawk_functions::{
+    HOP_STARTS, SESSION, SessionLimits, WINDOW_END, WINDOW_SHIFT, WINDOW_START, WINDOW_TIME,
+};
 
 use crate::catalog::EVENTS;
 
@@ -29,18 +32,42 @@ pub(crate) enum Origin {
     /// `events.event_time` of a row that no window has held back: at watermark W, every row with a
     /// time below W has arrived.
     Time,
-    /// A bound of a tumbling window; at watermark W, every row with a time below W + `complete_ms` of
-    /// the time that the window is over has arrived. `window` tells windows over different times
-    /// apart: two bounds in one row with the same `window` are bounds of the same span.
+    /// A bound of a window; at watermark W, every row with a time below W + `complete_ms` of the time
+    /// that the window is over has arrived. `window` tells windows over different times apart: two
+    /// bounds in one row with the same `window` are bounds of the same span.
     Window {
         part: WindowPart,
+        kind: WindowKind,
+        /// Of a session the greatest length there may be, or `i64::MAX`.
         size_ms: i64,
+        complete_ms: i64,
+        window: u64,
+    },
+    /// Both bounds of a session, in a struct.
+    SessionBounds {
+        limits: SessionLimits,
         complete_ms: i64,
         window: u64,
     },
 }
 
+/// How a window's span is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WindowKind {
+    Tumble,
+    Hop { slide_ms: i64 },
+    Session(SessionLimits),
+}
+
 impl Origin {
+    /// Which bound of a window it is.
+    pub(crate) fn part(self) -> Option<WindowPart> {
+        match self {
+            Origin::Window { part, .. } => Some(part),
+            _ => None,
+        }
+    }
+
     /// For a time column: at watermark W, every row with a value below W + this has arrived. The last
     /// window to be complete at W ends at W + `complete_ms`, so an end is complete up to there and
     /// one millisecond more, the other bounds by as much less as they lie before the end.
@@ -62,30 +89,119 @@ impl Origin {
                 complete_ms,
                 size_ms,
                 ..
-            } => complete_ms.checked_add(1)?.checked_sub(size_ms),
+            } if size_ms < i64::MAX => complete_ms.checked_add(1)?.checked_sub(size_ms),
             _ => None,
         }
     }
 
     /// The bound of a window of `size_ms` over this time.
-    fn windowed(self, part: WindowPart, size_ms: i64) -> Origin {
+    fn windowed(self, part: WindowPart, kind: WindowKind, size_ms: i64) -> Origin {
         let Some(complete_ms) = self.complete_ms() else {
-            return if self == Origin::Held {
-                Origin::Held
-            } else {
-                Origin::Timeless
-            };
+            return self.no_window();
         };
+        let mut digest = self.digest();
+        size_ms.hash(&mut digest);
+        if let WindowKind::Hop { slide_ms } = kind {
+            slide_ms.hash(&mut digest);
+        }
+        Origin::Window {
+            part,
+            kind,
+            size_ms,
+            complete_ms,
+            window: digest.finish(),
+        }
+    }
+
+    /// The bounds of a session over this time.
+    fn session(self, limits: SessionLimits) -> Origin {
+        let Some(complete_ms) = self.complete_ms() else {
+            return self.no_window();
+        };
+        let mut digest = self.digest();
+        (limits.gap_ms, limits.max_ms).hash(&mut digest);
+        Origin::SessionBounds {
+            limits,
+            complete_ms,
+            window: digest.finish(),
+        }
+    }
+
+    fn no_window(self) -> Origin {
+        match self {
+            Origin::Held => Origin::Held,
+            _ => Origin::Timeless,
+        }
+    }
+
+    fn digest(self) -> DefaultHasher {
         let mut digest = DefaultHasher::new();
         if let Origin::Window { part, window, .. } = self {
             (part, window).hash(&mut digest);
         }
-        size_ms.hash(&mut digest);
-        Origin::Window {
+        digest
+    }
+
+    /// The bound of the same window that lies `ms` after this one.
+    fn shifted(self, ms: i64) -> Origin {
+        let Origin::Window {
             part,
+            kind,
             size_ms,
             complete_ms,
-            window: digest.finish(),
+            window,
+        } = self
+        else {
+            return self.no_window();
+        };
+        let part = match (part, ms) {
+            (WindowPart::Start, ms) if ms == size_ms => WindowPart::End,
+            (WindowPart::Start, ms) if ms == size_ms - 1 => WindowPart::Time,
+            (WindowPart::Time, 1) => WindowPart::End,
+            (WindowPart::End, -1) => WindowPart::Time,
+            _ => return Origin::Other,
+        };
+        Origin::Window {
+            part,
+            kind,
+            size_ms,
+            complete_ms,
+            window,
+        }
+    }
+
+    /// A column of a union whose branches have these two.
+    fn either(self, other: Origin) -> Origin {
+        let is_time = |origin: Origin| {
+            matches!(
+                origin,
+                Origin::Time | Origin::Window { .. } | Origin::Held | Origin::Timeless
+            )
+        };
+        match (self, other) {
+            (a, b) if a == b => a,
+            (a, b) if is_time(a) && is_time(b) => Origin::Held,
+            _ => Origin::Other,
+        }
+    }
+
+    /// A bound of a window as rows have it that waited for the slower of two sides.
+    fn slower(self, complete_ms: i64) -> Origin {
+        match self {
+            Origin::Window {
+                part,
+                kind,
+                size_ms,
+                complete_ms: own,
+                window,
+            } => Origin::Window {
+                part,
+                kind,
+                size_ms,
+                complete_ms: own.min(complete_ms),
+                window,
+            },
+            other => other,
         }
     }
 
@@ -129,17 +245,87 @@ pub(crate) fn origin(plan: &LogicalPlan, expr: &Expr, views: &ViewOrigins, key: 
                 WINDOW_START => WindowPart::Start,
                 WINDOW_END => WindowPart::End,
                 WINDOW_TIME => WindowPart::Time,
-                _ => return Origin::Other,
+                name => return derived(plan, name, &function.args, views, key),
             };
             let [time, size] = function.args.as_slice() else {
                 return Origin::Other;
             };
             match integer(size) {
-                Some(size_ms) => origin(plan, time, views, key).windowed(part, size_ms),
+                Some(size_ms) => {
+                    origin(plan, time, views, key).windowed(part, WindowKind::Tumble, size_ms)
+                }
                 None => Origin::Other,
             }
         }
         _ => Origin::Other,
+    }
+}
+
+/// The origin of what the planner writes for hopping windows and sessions.
+fn derived(
+    plan: &LogicalPlan,
+    name: &str,
+    args: &[Expr],
+    views: &ViewOrigins,
+    key: &str,
+) -> Origin {
+    match (name, args) {
+        (HOP_STARTS, [time, size, slide]) => match (integer(size), integer(slide)) {
+            (Some(size_ms), Some(slide_ms)) => {
+                let kind = WindowKind::Hop { slide_ms };
+                origin(plan, time, views, key).windowed(WindowPart::Start, kind, size_ms)
+            }
+            _ => Origin::Other,
+        },
+        (WINDOW_SHIFT, [bound, ms]) => match integer(ms) {
+            Some(ms) => origin(plan, bound, views, key).shifted(ms),
+            None => Origin::Other,
+        },
+        ("get_field", [bounds, Expr::Literal(field, _)]) => {
+            let Origin::SessionBounds {
+                limits,
+                complete_ms,
+                window,
+            } = origin(plan, bounds, views, key)
+            else {
+                return Origin::Other;
+            };
+            let part = match field.try_as_str().flatten() {
+                Some("start") => WindowPart::Start,
+                Some("end") => WindowPart::End,
+                _ => return Origin::Other,
+            };
+            Origin::Window {
+                part,
+                kind: WindowKind::Session(limits),
+                size_ms: limits.max_ms.unwrap_or(i64::MAX),
+                complete_ms,
+                window,
+            }
+        }
+        _ => Origin::Other,
+    }
+}
+
+/// The gap and the greatest length that a call of the session function names.
+pub(crate) fn session_limits(args: &[Expr]) -> Option<SessionLimits> {
+    let [_, gap, max] = args else {
+        return None;
+    };
+    Some(SessionLimits {
+        gap_ms: integer(gap)?,
+        max_ms: integer(max).filter(|ms| *ms > 0),
+    })
+}
+
+/// The call of the session function that a window node makes.
+pub(crate) fn session_call(window: &Window) -> Option<&WindowFunction> {
+    match window.window_expr.as_slice() {
+        [expr] => match unaliased(expr) {
+            Expr::WindowFunction(function) if function.fun.name() == SESSION => Some(function),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -200,7 +386,14 @@ pub(crate) fn index_origin(
         LogicalPlan::SubqueryAlias(alias) => index_origin(&alias.input, index, views, key),
         LogicalPlan::Window(window) => {
             if index >= window.input.schema().fields().len() {
-                return Origin::Other;
+                let Some(call) = session_call(window) else {
+                    return Origin::Other;
+                };
+                let args = &call.params.args;
+                return match session_limits(args) {
+                    Some(limits) => origin(&window.input, &args[0], views, key).session(limits),
+                    None => Origin::Other,
+                };
             }
             // The sort below says the same; before the preparation there is none yet.
             let mut order: Vec<&Expr> = Vec::new();
@@ -229,6 +422,18 @@ pub(crate) fn index_origin(
                 found => found.behind(window),
             }
         }
+        LogicalPlan::Unnest(unnest) => match unnest.dependency_indices.get(index) {
+            Some(&from) => index_origin(&unnest.input, from, views, key),
+            None => Origin::Other,
+        },
+        LogicalPlan::Distinct(Distinct::All(input)) => index_origin(input, index, views, key),
+        LogicalPlan::Union(union) => union
+            .inputs
+            .iter()
+            .map(|input| index_origin(input, index, views, key))
+            .reduce(Origin::either)
+            .unwrap_or(Origin::Other),
+        LogicalPlan::Join(join) => join_origin(join, index, views, key),
         LogicalPlan::TableScan(scan) => {
             let name = scan.projected_schema.field(index).name();
             if scan.table_name.table() == EVENTS {
@@ -246,5 +451,78 @@ pub(crate) fn index_origin(
             }
         }
         _ => Origin::Other,
+    }
+}
+
+/// Whether a plan reads nothing but reference tables, so that it is the same at every moment.
+pub(crate) fn is_static(plan: &LogicalPlan, views: &ViewOrigins) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let name = scan.table_name.table();
+            name != EVENTS && !views.contains_key(name)
+        }
+        other => {
+            let inputs = other.inputs();
+            !inputs.is_empty() && inputs.into_iter().all(|input| is_static(input, views))
+        }
+    }
+}
+
+/// The bound of a window on which two streamed sides meet: which of the conditions it is, and both
+/// origins.
+pub(crate) fn joined_window(
+    join: &Join,
+    views: &ViewOrigins,
+    key: &str,
+) -> Option<(usize, [Origin; 2])> {
+    let sides = join.on.iter().map(|(left, right)| {
+        [
+            origin(&join.left, left, views, key),
+            origin(&join.right, right, views, key),
+        ]
+    });
+    sides.enumerate().find(|(_, sides)| match sides {
+        [
+            Origin::Window {
+                part: left_part,
+                window: left,
+                ..
+            },
+            Origin::Window {
+                part: right_part,
+                window: right,
+                ..
+            },
+        ] => left_part == right_part && left == right,
+        _ => false,
+    })
+}
+
+fn join_origin(join: &Join, index: usize, views: &ViewOrigins, key: &str) -> Origin {
+    let lefts = join.left.schema().fields().len();
+    let of = |plan: &LogicalPlan, index: usize| match is_static(plan, views) {
+        true => Origin::Other,
+        false => index_origin(plan, index, views, key),
+    };
+    let found = match index.checked_sub(lefts) {
+        None => of(&join.left, index),
+        Some(index) => of(&join.right, index),
+    };
+    if is_static(&join.left, views) || is_static(&join.right, views) {
+        return found;
+    }
+    match joined_window(join, views, key) {
+        Some((
+            _,
+            [
+                leader @ Origin::Window {
+                    complete_ms: left, ..
+                },
+                Origin::Window {
+                    complete_ms: right, ..
+                },
+            ],
+        )) => found.behind(Some(leader)).slower(left.min(right)),
+        _ => found.behind(None),
     }
 }

@@ -203,6 +203,7 @@ impl Tests {
                 files: RuleFiles {
                     views: texts.files.views.clone(),
                     rules: vec![file.clone()],
+                    tables: texts.files.tables.clone(),
                 },
                 columns: texts.columns.clone(),
             };

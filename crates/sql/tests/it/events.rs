@@ -43,6 +43,7 @@ pub fn try_compile(
             .iter()
             .map(|(name, text)| file(&format!("rules/{name}.sql"), text))
             .collect(),
+        tables: Vec::new(),
     };
     compile(&files, &schema(), "api_key")
 }

@@ -107,6 +107,7 @@ fn damaged_rules_never_panic() {
         let files = RuleFiles {
             views: vec![file("views/v.sql", VIEW)],
             rules: vec![file("rules/r.sql", &text)],
+            tables: Vec::new(),
         };
         if let Err(problems) = compile(&files, &schema, "api_key") {
             panic!("{}", problems[0]);
@@ -143,6 +144,7 @@ fn damaged_rules_never_panic() {
         let files = RuleFiles {
             views: vec![file("views/v.sql", VIEW)],
             rules: vec![file("rules/r.sql", &text)],
+            tables: Vec::new(),
         };
         let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
             match compile(&files, &schema, "api_key") {

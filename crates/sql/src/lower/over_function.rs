@@ -7,9 +7,13 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use keyhawk_engine::program::{FoldFactory, OverFunction};
+use keyhawk_functions::frame::{
+    Frame, FrameEnd, FrameFunction, FrameStart, FrameUnits, frame_fold,
+};
 
+use super::{physical, refused};
+use crate::frame::{frame, frame_function, only_where};
 use crate::lineage::Unprepared;
-use crate::lower::{physical, refused};
 use crate::origin::integer;
 
 /// The version of a window function's values and state. Those of `lag` and `row_number` are named here,
@@ -31,6 +35,9 @@ pub(crate) fn over_function(
     from: &DFSchema,
 ) -> Result<OverFunction, Unprepared> {
     let name = function.fun.name().to_owned();
+    if let Some(framed) = frame_function(function) {
+        return framed_function(framed, function, from);
+    }
     let args = &function.params.args;
     let mut arguments = args
         .iter()
@@ -98,4 +105,73 @@ pub(crate) fn over_function(
         }
     };
     Ok(OverFunction { fold, arguments })
+}
+
+/// A function over a frame.
+fn framed_function(
+    framed: FrameFunction,
+    function: &WindowFunction,
+    from: &DFSchema,
+) -> Result<OverFunction, Unprepared> {
+    let params = &function.params;
+    let name = function.fun.name();
+    let is_own = name.starts_with("__frame_");
+    let frame = match is_own {
+        true => own_frame(&params.args)?,
+        false => frame(&params.window_frame)?,
+    };
+    let time = physical(&params.order_by[0].expr, from)?;
+    let (arguments, value) = match framed {
+        FrameFunction::Rank | FrameFunction::DenseRank => (vec![time], DataType::Null),
+        _ => {
+            let Some(value) = params.args.first() else {
+                return Err(refused(
+                    &[name],
+                    format!("`{name}` takes a value"),
+                    "name one",
+                ));
+            };
+            let value = physical(&only_where(value.clone(), params.filter.as_deref()), from)?;
+            let kind = value.data_type(from.as_arrow())?;
+            (vec![value, time], kind)
+        }
+    };
+    let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+    let make = move || frame_fold(framed, &value, frame, ignore_nulls);
+    make().map_err(|error| {
+        refused(
+            &[name],
+            error.to_string(),
+            "cast the argument to an integer, a float, a timestamp or text",
+        )
+    })?;
+    Ok(OverFunction {
+        fold: Arc::new(make),
+        arguments,
+    })
+}
+
+/// The frame that stands among the arguments of a function of ours.
+fn own_frame(args: &[Expr]) -> Result<Frame, Unprepared> {
+    let [_, _, Expr::Literal(units, _), Expr::Literal(start, _), end] = args else {
+        return Err(refused(
+            &["OVER"],
+            "a frame that no query can write",
+            "write ROWS or RANGE",
+        ));
+    };
+    let units = match units.try_as_str().flatten() {
+        Some("rows") => FrameUnits::Rows,
+        _ => FrameUnits::Range,
+    };
+    let start = match start {
+        ScalarValue::Int64(Some(0)) => FrameStart::CurrentRow,
+        ScalarValue::Int64(Some(distance)) => FrameStart::Preceding(distance.unsigned_abs()),
+        _ => FrameStart::Unbounded,
+    };
+    let end = match integer(end) {
+        Some(0) | None => FrameEnd::CurrentRow,
+        Some(distance) => FrameEnd::Preceding(distance.unsigned_abs()),
+    };
+    Ok(Frame { units, start, end })
 }

@@ -1,38 +1,47 @@
 //! Lowering: from an optimised logical plan to nodes of the engine's program.
 //!
 //! ```text
-//!   TableScan ─▶ scan (or a view's node)      Aggregate ─▶ tumble
+//!   TableScan ─▶ scan (or a view's node)      Aggregate ─▶ tumble, hop, session
 //!   Projection ─▶ project                     Sort (ours) ─▶ order
 //!   Filter ─▶ filter                          Window ─▶ over
+//!   Union ─▶ union                            Join ─▶ lookup, window join
+//!   Unnest ─▶ unnest, unless panes do instead
 //! ```
 //!
 //! The preparation has refused what cannot stream; what is refused here is what the operators do not
 //! compute yet: aggregate functions, and types of their arguments.
 
+mod aggregate;
+mod join;
+mod over_function;
+mod session;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Sort, Window};
+use datafusion::logical_expr::{Expr, LogicalPlan, Sort, Unnest, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use keyhawk_engine::program::{
-    Aggregate as AggregateNode, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind,
-    ProgramBuilder, WindowPart,
-};
+use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder};
+
+use self::over_function::{over_function, version};
 
 use crate::lineage::Unprepared;
 use crate::meaning::meaning;
-use crate::origin::{Origin, ViewOrigins, leader, origin};
-use crate::over_function::{over_function, version};
+use crate::origin::{Origin, ViewOrigins, leader, origin, session_call};
 use crate::problem::Refusal;
 use crate::shared::{Condition, FilteredScan, SharedScans, TOTAL_ORDER, is_ordered, sorts_events};
 
 /// What a plan is lowered into.
 pub(crate) struct Lowering<'a> {
+    /// The reference tables, with the numbers of their rows.
+    pub(crate) tables: &'a BTreeMap<String, RecordBatch>,
+    /// How many elements are read of each array_agg, by the name of its column.
+    pub(crate) arrays: &'a BTreeMap<String, u32>,
     pub(crate) builder: &'a mut ProgramBuilder,
     /// The nodes of views, by name.
     pub(crate) views: &'a BTreeMap<String, NodeId>,
@@ -139,7 +148,23 @@ impl Lowering<'_> {
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, schema),
             LogicalPlan::Sort(sort) => self.order(sort),
+            LogicalPlan::Window(window) if session_call(window).is_some() => Err(refused(
+                &["session"],
+                "the rows of a session are known only once it has ended",
+                "GROUP BY its keys, window_start and window_end",
+            )),
             LogicalPlan::Window(window) => self.window(window, schema),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, schema),
+            LogicalPlan::Union(union) => {
+                let inputs = union
+                    .inputs
+                    .iter()
+                    .map(|input| self.lower(input))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let kind = NodeKind::Union;
+                Ok(self.builder.add(kind, inputs, schema, "union", false))
+            }
+            LogicalPlan::Join(join) => self.join(join, schema),
             other => Err(refused(
                 &[],
                 format!("`{}` cannot run over a stream", other.display()),
@@ -222,182 +247,19 @@ impl Lowering<'_> {
         self.builder.add(kind, vec![node], schema, &meaning, false)
     }
 
-    fn aggregate(
-        &mut self,
-        aggregate: &Aggregate,
-        schema: SchemaRef,
-    ) -> Result<NodeId, Unprepared> {
-        let input = self.lower(&aggregate.input)?;
-        let from = aggregate.input.schema();
-        let mut window: Option<(i64, i64, Arc<dyn PhysicalExpr>, WindowPart)> = None;
-        let mut groups = Vec::new();
-        let mut keys = Vec::new();
-        let mut key_origins = Vec::new();
-        for group in &aggregate.group_expr {
-            match self.origin(&aggregate.input, group) {
-                Origin::Window {
-                    part,
-                    size_ms,
-                    complete_ms,
-                    ..
-                } => {
-                    // Any moment of the window tells which it is: its start or last millisecond do.
-                    let better = !matches!(
-                        window,
-                        Some((_, _, _, WindowPart::Start | WindowPart::Time))
-                    );
-                    if better {
-                        window = Some((size_ms, complete_ms, physical(group, from)?, part));
-                    }
-                    groups.push(GroupColumn::Window(part));
-                }
-                found => {
-                    let expr = physical(group, from)?;
-                    keys.push(Arc::clone(&expr));
-                    key_origins.push(found);
-                    groups.push(GroupColumn::Key(expr));
-                }
-            }
-        }
-        let Some((size_ms, complete_ms, mut time, part)) = window else {
+    fn unnest(&mut self, unnest: &Unnest, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let input = self.lower(&unnest.input)?;
+        let [(column, _)] = unnest.list_type_columns.as_slice() else {
             return Err(refused(
-                &["GROUP BY"],
-                "an aggregate without a window",
-                "read FROM tumble(…)",
+                &["unnest"],
+                "unnest is not supported",
+                "select the list",
             ));
         };
-        if part == WindowPart::End {
-            // The end itself lies in the next window: step back into this one.
-            let end = aggregate.group_expr.iter().find(|group| {
-                matches!(
-                    self.origin(&aggregate.input, group),
-                    Origin::Window {
-                        part: WindowPart::End,
-                        ..
-                    }
-                )
-            });
-            if let Some(end) = end {
-                let step = ScalarValue::new_interval_mdn(0, 0, 1_000_000);
-                let inside = end.clone().unalias() - Expr::Literal(step, None);
-                time = physical(&inside, from)?;
-            }
-        }
-        let keyed = key_origins.contains(&Origin::TopicKey);
-        let by = match key_origins.as_slice() {
-            [Origin::TopicKey] => KeyBy::Topic,
-            [] => KeyBy::Columns(vec![physical(
-                &Expr::Literal(ScalarValue::Boolean(Some(true)), None),
-                from,
-            )?]),
-            _ => KeyBy::Columns(keys),
-        };
-        if !keyed {
-            self.unkeyed.push(unkeyed("GROUP BY", self.key));
-        }
-        let mut aggregates = Vec::with_capacity(aggregate.aggr_expr.len());
-        for expr in &aggregate.aggr_expr {
-            aggregates.push(self.aggregate_function(expr, from)?);
-        }
-        let meaning = format!(
-            "tumble {size_ms} ms complete {complete_ms} ms by {} compute {}",
-            meaning(&aggregate.group_expr, from)?,
-            meaning(&aggregate.aggr_expr, from)?
-        );
-        let kind = NodeKind::Tumble {
-            time,
-            size_ms,
-            complete_ms,
-            keys: by,
-            groups,
-            aggregates,
-        };
-        Ok(self.builder.add(kind, vec![input], schema, &meaning, keyed))
-    }
-
-    fn aggregate_function(
-        &self,
-        expr: &Expr,
-        from: &DFSchema,
-    ) -> Result<AggregateNode, Unprepared> {
-        let expr = match expr {
-            Expr::Alias(alias) => &alias.expr,
-            other => other,
-        };
-        let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
-            return Err(refused(
-                &["GROUP BY"],
-                format!("`{expr}` is no aggregate"),
-                "write count, sum, min or max",
-            ));
-        };
-        let name = func.name();
-        let kind = match (name, params.distinct) {
-            ("count", false) => AggregateKind::Count,
-            ("count", true) => AggregateKind::CountDistinct,
-            ("sum", false) => AggregateKind::Sum,
-            ("min", _) => AggregateKind::Min,
-            ("max", _) => AggregateKind::Max,
-            _ => {
-                let distinct = if params.distinct {
-                    "(DISTINCT …)"
-                } else {
-                    ""
-                };
-                let help = match name {
-                    "avg" => "write sum(x) / count(x)",
-                    _ => {
-                        "aggregates are count, count(DISTINCT), sum, min and max, each with FILTER"
-                    }
-                };
-                return Err(refused(
-                    &[name],
-                    format!("`{name}{distinct}` is not computed incrementally yet"),
-                    help,
-                ));
-            }
-        };
-        if params.null_treatment.is_some() {
-            return Err(refused(
-                &["IGNORE NULLS", "RESPECT NULLS", name],
-                format!("`{name}` takes no IGNORE NULLS"),
-                "leave it out: aggregates pass over nulls anyway",
-            ));
-        }
-        if !params.order_by.is_empty() {
-            return Err(refused(
-                &[name],
-                format!("`{name}` with ORDER BY is not supported yet"),
-                "leave it out",
-            ));
-        }
-        let [argument] = params.args.as_slice() else {
-            return Err(refused(
-                &[name],
-                format!("`{name}` of several arguments is not supported"),
-                "write one",
-            ));
-        };
-        let argument = physical(argument, from)?;
-        let data_type = argument.data_type(from.as_arrow())?;
-        if !computable(kind, &data_type) {
-            return Err(refused(
-                &[name],
-                format!("`{name}` over {data_type} is not computed incrementally yet"),
-                "cast the argument to an integer, a float, a timestamp or text",
-            ));
-        }
-        let filter = match &params.filter {
-            Some(filter) => Some(physical(filter, from)?),
-            None => None,
-        };
-        Ok(AggregateNode {
-            kind,
-            argument,
-            filter,
-            order: Vec::new(),
-            ignore_nulls: false,
-        })
+        let column = *column;
+        let meaning = format!("unnest #{column}");
+        let kind = NodeKind::Unnest { column };
+        Ok(self.builder.add(kind, vec![input], schema, &meaning, false))
     }
 
     fn order(&mut self, sort: &Sort) -> Result<NodeId, Unprepared> {
@@ -499,32 +361,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Whether the engine has an accumulator for an aggregate over a type.
-fn computable(kind: AggregateKind, data_type: &DataType) -> bool {
-    match kind {
-        AggregateKind::Count => true,
-        AggregateKind::CountDistinct => {
-            !matches!(data_type, DataType::Map(..) | DataType::Union(..))
-        }
-        AggregateKind::Sum => matches!(
-            data_type,
-            DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(..)
-        ),
-        AggregateKind::Min | AggregateKind::Max => {
-            data_type.is_integer()
-                || matches!(
-                    data_type,
-                    DataType::Float64
-                        | DataType::Decimal128(..)
-                        | DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _)
-                        | DataType::Utf8View
-                )
-        }
-        _ => false,
-    }
-}
-
-fn unkeyed(clause: &str, key: &str) -> Refusal {
+pub(super) fn unkeyed(clause: &str, key: &str) -> Refusal {
     Refusal::new(
         &[clause],
         format!(

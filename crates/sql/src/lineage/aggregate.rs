@@ -1,0 +1,199 @@
+//! Aggregates: which need a window, which order their rows come in, and what carries their evidence.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, lit};
+use keyhawk_engine::program::WindowPart;
+use keyhawk_engine::{OFFSET_COLUMNS, TIME_COLUMN};
+use keyhawk_functions::WINDOW_SHIFT;
+
+use super::{Preparation, Prepared, Unprepared, held, refuse};
+use crate::origin::{Origin, WindowKind};
+
+/// A bound of a window that rows are grouped by.
+#[derive(Clone, Copy)]
+struct Bound {
+    part: WindowPart,
+    kind: WindowKind,
+    size_ms: i64,
+    window: u64,
+}
+
+impl Preparation<'_> {
+    pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Prepared, Unprepared> {
+        let input = self.node(&aggregate.input)?;
+        if aggregate
+            .group_expr
+            .iter()
+            .any(|group| matches!(group, Expr::GroupingSet(_)))
+        {
+            return refuse(
+                &["GROUPING", "ROLLUP", "CUBE"],
+                "grouping sets are not supported",
+                "write a rule for each grouping",
+            );
+        }
+        let bound = |group: &Expr| match self.origin(&aggregate.input, group) {
+            Origin::Window {
+                part,
+                kind,
+                size_ms,
+                window,
+                ..
+            } => Some(Bound {
+                part,
+                kind,
+                size_ms,
+                window,
+            }),
+            _ => None,
+        };
+        let bounds: Vec<Option<Bound>> = aggregate.group_expr.iter().map(bound).collect();
+        let Some(&first) = bounds.iter().flatten().next() else {
+            let is_held = |group: &&Expr| self.origin(&aggregate.input, group) == Origin::Held;
+            if let Some(group) = aggregate.group_expr.iter().find(is_held) {
+                return held(group);
+            }
+            if aggregate
+                .group_expr
+                .iter()
+                .any(|group| self.origin(&aggregate.input, group) == Origin::Timeless)
+            {
+                return refuse(
+                    &["tumble", "hop", "session"],
+                    "the windows are cut along what is no event time, so nobody knows when one is complete",
+                    "write tumble(events, event_time, …), or a window bound of a view for the time",
+                );
+            }
+            return refuse(
+                &["GROUP BY", "count", "sum", "min", "max", "SELECT"],
+                "an aggregate without a window would never be finished",
+                "read FROM tumble(events, event_time, INTERVAL '10 minutes') and add window_start, window_end to GROUP BY",
+            );
+        };
+        if bounds
+            .iter()
+            .flatten()
+            .any(|bound| bound.window != first.window)
+        {
+            return refuse(
+                &["GROUP BY"],
+                "GROUP BY names the bounds of two different windows",
+                "group by the bounds of one",
+            );
+        }
+        let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
+        let mut aggregates = Vec::with_capacity(aggregate.aggr_expr.len() + 2);
+        for expr in &aggregate.aggr_expr {
+            aggregates.push(in_total_order(expr, &input.time, &input.lineage)?);
+        }
+        let extremes = ["min", "max"].map(|name| &self.state.aggregate_functions()[name]);
+        let carried = extremes.iter().zip(&input.offsets).zip(OFFSET_COLUMNS);
+        aggregates.extend(carried.map(|((extreme, offset), name)| {
+            extreme.call(vec![Expr::Column(offset.clone())]).alias(name)
+        }));
+        let offsets = OFFSET_COLUMNS.map(Column::new_unqualified);
+        let aggregated =
+            Aggregate::try_new(Arc::new(plan), aggregate.group_expr.clone(), aggregates)?;
+        let groups: Vec<Column> = aggregated
+            .schema
+            .columns()
+            .into_iter()
+            .take(aggregate.group_expr.len())
+            .collect();
+        let plan = LogicalPlan::Aggregate(aggregated);
+        let end = bounds
+            .iter()
+            .position(|bound| matches!(bound, Some(bound) if bound.part == WindowPart::End));
+        if let Some(end) = end {
+            return Ok(Prepared {
+                plan,
+                time: groups[end].clone(),
+                offsets,
+                lineage: groups,
+            });
+        }
+        // The window's end was not asked for: it follows from the bound that was.
+        let any = bounds.iter().position(Option::is_some).unwrap_or_default();
+        let to_end_ms = match (first.part, first.kind) {
+            (WindowPart::Start, WindowKind::Session(_)) => {
+                return refuse(
+                    &["GROUP BY"],
+                    "GROUP BY names the start of a session, which does not tell its end",
+                    "add window_end to GROUP BY",
+                );
+            }
+            (WindowPart::Start, _) => first.size_ms,
+            (WindowPart::Time | WindowPart::End, _) => 1,
+        };
+        let end = self
+            .scalar(WINDOW_SHIFT)
+            .call(vec![Expr::Column(groups[any].clone()), lit(to_end_ms)]);
+        let mut columns: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        columns.push(end.alias(TIME_COLUMN));
+        let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
+        Ok(Prepared {
+            plan,
+            time: Column::new_unqualified(TIME_COLUMN),
+            offsets,
+            lineage: groups,
+        })
+    }
+
+    /// DISTINCT, which is GROUP BY all columns.
+    pub(super) fn distinct(&self, input: &Arc<LogicalPlan>) -> Result<Prepared, Unprepared> {
+        if matches!(**input, LogicalPlan::Union(_)) {
+            return refuse(
+                &["UNION"],
+                "UNION compares every row with all rows before it",
+                "write UNION ALL",
+            );
+        }
+        let columns = input.schema().columns();
+        let groups: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+        let in_window = |group: &Expr| matches!(self.origin(input, group), Origin::Window { .. });
+        if !groups.iter().any(in_window) {
+            return refuse(
+                &["DISTINCT"],
+                "DISTINCT without a window needs unbounded state",
+                "select window_end too, FROM tumble(…)",
+            );
+        }
+        self.aggregate(&Aggregate::try_new(Arc::clone(input), groups, vec![])?)
+    }
+}
+
+/// Completes the order of an aggregate whose result depends on it: by what the query says, then by
+/// time and lineage, so that no two rows are equal.
+fn in_total_order(expr: &Expr, time: &Column, lineage: &[Column]) -> Result<Expr, Unprepared> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+        return match expr {
+            Expr::Alias(alias) => {
+                let inner = in_total_order(&alias.expr, time, lineage)?;
+                Ok(inner.alias_qualified(alias.relation.clone(), alias.name.clone()))
+            }
+            other => Ok(other.clone()),
+        };
+    };
+    if !["first_value", "last_value", "array_agg"].contains(&func.name()) {
+        return Ok(expr.clone());
+    }
+    let name = expr.schema_name().to_string();
+    let mut params = params.clone();
+    let total = std::iter::once(time)
+        .chain(lineage)
+        .map(|column| SortExpr::new(Expr::Column(column.clone()), true, false));
+    params.order_by.extend(total);
+    let ordered = AggregateFunction {
+        func: Arc::clone(func),
+        params,
+    };
+    Ok(Expr::AggregateFunction(ordered).alias(name))
+}
