@@ -62,6 +62,8 @@ pub struct Decoded {
     pub last_offset: Option<i64>,
     /// The late rows, in the order of their records.
     pub late: Vec<LateRow>,
+    /// The late rows again as a batch like `events`, marked in `late`; None where there is none.
+    pub late_rows: Option<RecordBatch>,
     /// The records that are no events, in their order.
     pub dead: Vec<DeadLetter>,
     /// How many of what.
@@ -205,10 +207,8 @@ impl Decoder {
     pub fn finish(&mut self) -> Decoded {
         let counts = std::mem::take(&mut self.counts);
         let events = self.batch(false, counts.events as usize);
-        let late = match counts.late {
-            0 => Vec::new(),
-            rows => late::rows_json(&self.batch(true, rows as usize)),
-        };
+        let late_rows = (counts.late > 0).then(|| self.batch(true, counts.late as usize));
+        let late = late_rows.as_ref().map(late::rows_json).unwrap_or_default();
         let offsets = std::mem::take(&mut self.late_offsets);
         let late = offsets
             .into_iter()
@@ -219,6 +219,7 @@ impl Decoder {
             watermarks: std::mem::take(&mut self.watermarks),
             last_offset: self.last_offset.take(),
             late: late.collect(),
+            late_rows,
             dead: std::mem::take(&mut self.dead),
             counts,
         }
