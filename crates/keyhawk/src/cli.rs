@@ -30,7 +30,14 @@ enum Command {
     /// Run rules over files with the streaming engine, as `run` would over a topic.
     Replay(FileArgs),
     /// Run rules over files with the batch engine; finds exactly what `replay` finds.
+    ///
+    /// Ends with a report: each rule's findings by day, its loudest entities, example rows.
     Backtest(FileArgs),
+    /// Make history: decode files of events once, and keep all their columns as Parquet.
+    ///
+    /// Credentials are kept as fingerprints. A record that has any unreadable field is left out and
+    /// counted; late rows are kept, marked. `replay` and `backtest` read what this writes.
+    Archive(ArchiveArgs),
     /// Load rules and print each problem with its place and its cure.
     Check(CheckArgs),
     /// Run the tests that stand beside rules, `NAME.test.toml`, each case on both engines.
@@ -69,12 +76,37 @@ pub struct FileArgs {
     /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
     #[arg(long, value_name = "DIR")]
     pub rules: PathBuf,
-    /// A file of events, one JSON object a line; `-` is standard input. Each file is a partition.
-    #[arg(long, value_name = "FILE", required = true)]
+    /// Files of events: one JSON object a line, or Parquet as `archive` writes it; a pattern in quotes
+    /// ('history/*.parquet'), a folder of .parquet files, or `-` for standard input. Each file of lines
+    /// is a partition. Can be given several times.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub input: Vec<PathBuf>,
-    /// Where findings go, one JSON object a line; `-` is standard output.
+    /// Where findings go, one JSON object a line; as Parquet where the name ends in .parquet; `-` is
+    /// standard output. Without it they are counted only.
     #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A configuration, for the GeoIP databases, the secret and the topic's settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The topic that the files stand for: its settings in the configuration, and its name in
+    /// findings' ids.
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
+}
+
+/// Arguments of `archive`.
+#[derive(Args)]
+pub struct ArchiveArgs {
+    /// Files of events, one JSON object a line; a pattern in quotes, or `-` for standard input. Each
+    /// file is a partition. Can be given several times.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub input: Vec<PathBuf>,
+    /// The folder for the Parquet files; made where it does not exist.
+    #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// A rule directory, for the columns of its `events.toml`.
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
     /// A configuration, for the GeoIP databases, the secret and the topic's settings.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -133,8 +165,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Run(args) => commands::run::run(&args),
-        Command::Replay(args) => commands::files::replay(&args),
-        Command::Backtest(args) => commands::files::backtest(&args),
+        Command::Replay(args) => commands::replay::run(&args),
+        Command::Backtest(args) => commands::backtest::run(&args),
+        Command::Archive(args) => commands::archive::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Fingerprint(args) => commands::fingerprint::run(&args),

@@ -20,6 +20,7 @@ pub mod config;
 pub mod console;
 mod demo_geoip;
 pub mod finding_rows;
+pub mod history;
 pub mod logging;
 pub mod partition;
 pub mod replay;

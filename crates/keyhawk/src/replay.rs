@@ -1,28 +1,31 @@
-//! The streaming engine over files: each file is a partition, a line's number (from 0) its offset.
+//! The streaming engine over files: each file of lines is a partition, a line's number (from 0) its
+//! offset; Parquet files bring their partitions with them.
 //!
 //! ```text
-//!   a.ndjson ─▶ decoder ─┐  watermark of the machine = the least of the files' watermarks
-//!   b.ndjson ─▶ decoder ─┴─▶ one machine, which brings all rows into the total order
+//!   a.ndjson ─▶ decoder ─┐  watermark of the machine = the least of the partitions' watermarks
+//!   b.ndjson ─▶ decoder ─┤
+//!   *.parquet ─▶ history ┴─▶ one machine, which brings all rows into the total order
 //! ```
 //!
-//! The file whose time is furthest behind is read next, so that little is held while the others wait.
+//! The partition whose time is furthest behind is read next, so that little is held while the others
+//! wait.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use arrow::array::RecordBatch;
 use keyhawk_engine::{Machine, Step};
-use keyhawk_events::{
-    Counts, Decoded, Decoder, Fingerprinter, GeoDatabases, Record, TopicSettings,
-};
+use keyhawk_events::{Counts, Decoder, Fingerprinter, GeoDatabases, TopicSettings};
 
+use crate::history::{
+    Behind, Columns, Error as HistoryError, HistoryFile, Lines, PartitionName, PartitionReader,
+    is_history, locate,
+};
 use crate::partition::Error;
 use crate::rule_set::RuleSet;
-
-/// Lines that are decoded into one batch.
-const BATCH_ROWS: usize = 8192;
 
 /// How files are read: the settings of their topic, the secret, the databases.
 #[derive(Clone)]
@@ -37,111 +40,160 @@ pub struct Reading {
     pub deployment: String,
 }
 
-/// One input file.
+/// What is told of each batch that was read; from any thread.
+pub type Report = Arc<dyn Fn(&Counts) + Send + Sync>;
+
+/// One partition of the input.
 pub struct Input {
-    reader: Box<dyn BufRead>,
-    decoder: Decoder,
-    line: i64,
+    source: Source,
     done: bool,
-    buffer: Vec<u8>,
+    report: Option<Report>,
 }
 
-/// Opens the inputs; `-` is standard input.
+enum Source {
+    Lines(Box<Lines>),
+    History(Box<PartitionReader>),
+}
+
+/// Opens the inputs, each a path, a folder, a pattern or a `file:` URL; `-` is standard input.
+///
+/// Files of lines come first, in the order in which they are named, each the partition of that number of
+/// the topic; then the partitions of Parquet files, by topic and number.
+///
+/// # Errors
+/// A file that cannot be read, a pattern without a file, a damaged Parquet file.
 pub fn open(
     paths: &[PathBuf],
     rules: &RuleSet,
     reading: &Reading,
-) -> Result<Vec<Input>, OpenError> {
-    let open = |path: &PathBuf| -> io::Result<Box<dyn BufRead>> {
-        if path == Path::new("-") {
-            return Ok(Box::new(BufReader::new(io::stdin())));
-        }
-        Ok(Box::new(BufReader::with_capacity(
-            1 << 20,
-            File::open(path)?,
-        )))
-    };
-    let inputs = paths.iter().enumerate().map(|(partition, path)| {
-        let reader = open(path).map_err(|source| OpenError::Unreadable {
-            path: path.clone(),
-            source,
-        })?;
-        let decoder = Decoder::new(
-            Arc::clone(&rules.schema),
-            Some(&rules.compiled.columns),
-            reading.topic.clone(),
-            i32::try_from(partition).unwrap_or(i32::MAX),
-            Arc::clone(&reading.fingerprinter),
-            Arc::clone(&reading.geo),
-        )
-        .map_err(OpenError::Decode)?;
-        Ok(Input {
-            reader,
-            decoder,
-            line: 0,
-            done: false,
-            buffer: Vec::new(),
-        })
-    });
-    inputs.collect()
-}
-
-/// Why an input cannot be read.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The file.
-    Unreadable {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The settings.
-    Decode(keyhawk_events::Error),
-}
-
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            OpenError::Unreadable { path, source } => write!(
-                f,
-                "{}: cannot be read: {source}; name a file of events, one JSON object a line, or - for standard input",
-                path.display()
-            ),
-            OpenError::Decode(error) => error.fmt(f),
+) -> Result<Vec<Input>, HistoryError> {
+    let wanted = Some(&rules.compiled.columns);
+    let mut inputs = Vec::new();
+    let mut lines: Vec<PathBuf> = Vec::new();
+    let mut partitions: BTreeMap<PartitionName, Vec<(Arc<HistoryFile>, i64, usize)>> =
+        BTreeMap::new();
+    for path in paths {
+        for path in locate(path)? {
+            if !is_history(&path)? {
+                let decoder = Decoder::new(
+                    Arc::clone(&rules.schema),
+                    wanted,
+                    reading.topic.clone(),
+                    i32::try_from(lines.len()).unwrap_or(i32::MAX),
+                    Arc::clone(&reading.fingerprinter),
+                    Arc::clone(&reading.geo),
+                )
+                .map_err(HistoryError::Decode)?;
+                let source = Source::Lines(Box::new(Lines::open(&path, decoder)?));
+                inputs.push(Input::new(source));
+                lines.push(path);
+                continue;
+            }
+            let file = Arc::new(HistoryFile::open(&path)?);
+            let held = file.partitions()?;
+            let count = held.len();
+            for (name, first_offset) in held {
+                let files = partitions.entry(name).or_default();
+                files.push((Arc::clone(&file), first_offset, count));
+            }
         }
     }
+    for (path, partition) in lines.into_iter().zip(0..) {
+        let topic = reading.topic.topic.clone();
+        let name = PartitionName { topic, partition };
+        if partitions.contains_key(&name) {
+            return Err(HistoryError::TwoSources {
+                path,
+                partition: name.to_string(),
+            });
+        }
+    }
+    let columns = Columns::new(&rules.schema, wanted).map_err(HistoryError::Decode)?;
+    let columns = Arc::new(columns);
+    for (name, files) in partitions {
+        let reader = PartitionReader::new(name, files, Arc::clone(&columns), &reading.topic);
+        inputs.push(Input::new(Source::History(Box::new(reader))));
+    }
+    Ok(inputs)
 }
 
-impl std::error::Error for OpenError {}
+/// Rows of one partition.
+struct Rows {
+    events: RecordBatch,
+    watermarks: Vec<i64>,
+    counts: Counts,
+    behind: Option<Behind>,
+}
 
 impl Input {
-    /// Decodes the next lines; empty lines are skipped, and counted as lines.
-    fn read(&mut self) -> io::Result<Decoded> {
-        while self.decoder.rows() < BATCH_ROWS {
-            self.buffer.clear();
-            if self.reader.read_until(b'\n', &mut self.buffer)? == 0 {
-                self.done = true;
-                break;
-            }
-            let line = self.buffer.trim_ascii();
-            if !line.is_empty() {
-                self.decoder.push(Record {
-                    payload: Some(line),
-                    offset: self.line,
-                    record_time_ms: None,
-                });
-            }
-            self.line += 1;
+    fn new(source: Source) -> Self {
+        Input {
+            source,
+            done: false,
+            report: None,
         }
-        Ok(self.decoder.finish())
+    }
+
+    /// Calls `report` after each batch that is read.
+    pub fn report_to(&mut self, report: Report) {
+        self.report = Some(report);
+    }
+
+    /// The next rows; None where there were none left.
+    fn read(&mut self) -> Result<Option<Rows>, HistoryError> {
+        let rows = match &mut self.source {
+            Source::Lines(lines) => {
+                let (decoded, more) = lines.read()?;
+                self.done = !more;
+                Some(Rows {
+                    events: decoded.events,
+                    watermarks: decoded.watermarks,
+                    counts: decoded.counts,
+                    behind: None,
+                })
+            }
+            Source::History(partition) => {
+                let chunk = partition.read()?;
+                self.done = chunk.is_none();
+                chunk.map(|chunk| Rows {
+                    events: chunk.events,
+                    watermarks: chunk.watermarks,
+                    counts: chunk.counts,
+                    behind: chunk.behind,
+                })
+            }
+        };
+        if let (Some(report), Some(rows)) = (&self.report, &rows) {
+            report(&rows.counts);
+        }
+        Ok(rows)
+    }
+
+    /// As if the partition went on, which it does until it is done.
+    fn own_watermark(&self) -> i64 {
+        match &self.source {
+            Source::Lines(lines) => lines.watermark(),
+            Source::History(partition) => partition.watermark(),
+        }
     }
 
     fn watermark(&self) -> i64 {
         if self.done {
             i64::MAX
         } else {
-            self.decoder.watermark()
+            self.own_watermark()
+        }
+    }
+
+    /// A row that the engine would have to refuse, as an error.
+    fn check(&self, behind: Option<Behind>) -> Result<(), HistoryError> {
+        match (&self.source, behind) {
+            (Source::History(partition), Some(behind)) => Err(HistoryError::Behind {
+                partition: partition.name().to_string(),
+                behind,
+                bound_ms: partition.bound_ms(),
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -166,21 +218,20 @@ pub fn stream(
         .map_err(|e| StreamError::Engine(e.into()))?;
     let mut counts = Counts::default();
     while let Some(next) = furthest_behind(&inputs) {
-        let decoded = inputs[next].read().map_err(StreamError::Read)?;
-        add(&mut counts, decoded.counts);
+        let Some(rows) = inputs[next].read().map_err(StreamError::Read)? else {
+            continue;
+        };
+        inputs[next].check(rows.behind).map_err(StreamError::Read)?;
+        add(&mut counts, rows.counts);
         let others = inputs
             .iter()
             .enumerate()
             .filter(|(i, _)| *i != next)
             .map(|(_, input)| input.watermark());
         let others = others.min().unwrap_or(i64::MAX);
-        let watermarks: Vec<i64> = decoded
-            .watermarks
-            .iter()
-            .map(|&own| own.min(others))
-            .collect();
+        let watermarks: Vec<i64> = rows.watermarks.iter().map(|&own| own.min(others)).collect();
         let step = machine
-            .process(&decoded.events, &watermarks)
+            .process(&rows.events, &watermarks)
             .map_err(|e| StreamError::Engine(e.into()))?;
         take(&step).map_err(StreamError::Engine)?;
     }
@@ -194,8 +245,8 @@ pub fn stream(
 /// Why a run over files ended early.
 #[derive(Debug)]
 pub enum StreamError {
-    /// An input could not be read on.
-    Read(io::Error),
+    /// An input could not be read on, or not by the streaming engine.
+    Read(HistoryError),
     /// The engine.
     Engine(Error),
 }
@@ -203,7 +254,7 @@ pub enum StreamError {
 impl std::fmt::Display for StreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StreamError::Read(error) => write!(f, "reading an input: {error}"),
+            StreamError::Read(error) => error.fmt(f),
             StreamError::Engine(error) => error.fmt(f),
         }
     }
@@ -213,21 +264,65 @@ impl std::error::Error for StreamError {}
 
 fn furthest_behind(inputs: &[Input]) -> Option<usize> {
     let open = inputs.iter().enumerate().filter(|(_, input)| !input.done);
-    open.min_by_key(|(_, input)| input.decoder.watermark())
+    open.min_by_key(|(_, input)| input.own_watermark())
         .map(|(i, _)| i)
 }
 
-/// All events of the inputs, for a batch run: file after file, late rows left out.
-pub fn read_all(inputs: Vec<Input>) -> io::Result<(Vec<RecordBatch>, Counts)> {
+/// All events of the inputs, for a batch run: partition after partition, late rows left out. Partitions
+/// are read on as many threads as there are cores.
+///
+/// # Errors
+/// An input that cannot be read on.
+pub fn read_all(inputs: Vec<Input>) -> Result<(Vec<RecordBatch>, Counts), HistoryError> {
+    type Read = Result<(Vec<RecordBatch>, Counts), HistoryError>;
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(inputs.len());
+    let inputs: Vec<Mutex<Option<Input>>> = inputs
+        .into_iter()
+        .map(|input| Mutex::new(Some(input)))
+        .collect();
+    let results: Vec<Mutex<Option<Read>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let (at, Some(input)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let input = inputs.get(at);
+            (at, input.and_then(|input| lock(input).take()))
+        } {
+            *lock(&results[at]) = Some(read_one(input));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
     let mut batches = Vec::new();
     let mut counts = Counts::default();
-    for mut input in inputs {
-        while !input.done {
-            let decoded = input.read()?;
-            add(&mut counts, decoded.counts);
-            if decoded.events.num_rows() > 0 {
-                batches.push(decoded.events);
-            }
+    for result in results {
+        let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = result {
+            let (more, counted) = result?;
+            batches.extend(more);
+            add(&mut counts, counted);
+        }
+    }
+    Ok((batches, counts))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_one(mut input: Input) -> Result<(Vec<RecordBatch>, Counts), HistoryError> {
+    let mut batches = Vec::new();
+    let mut counts = Counts::default();
+    while !input.done {
+        let Some(rows) = input.read()? else { break };
+        add(&mut counts, rows.counts);
+        if rows.events.num_rows() > 0 {
+            batches.push(rows.events);
         }
     }
     Ok((batches, counts))

@@ -1,82 +1,97 @@
-//! `replay` and `backtest`: the same rules over the same files, by the streaming and the batch engine.
+//! What the commands over files share: settings, inputs, where findings go, progress, the summary.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use indicatif::{ProgressBar, ProgressStyle};
+use keyhawk_engine::FindingId;
 use keyhawk_events::Counts;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 use crate::cli::FileArgs;
-use crate::commands::{CommandResult, Failure, fingerprinter, geo, status, topic_settings};
+use crate::commands::{Failure, fingerprinter, geo, topic_settings};
 use crate::config;
-use crate::finding_rows::{finding_line, finding_lines, rows_json};
-use crate::replay::{Input, Reading, open, read_all, stream};
+use crate::finding_rows::finding_line;
+use crate::history::locate;
+use crate::replay::{Input, Reading, open};
 use crate::rule_set::{RuleSet, RuleTexts};
 
 /// What files stand for where no configuration names a topic.
 const DEFAULT_TOPIC: &str = "api-access";
+/// Findings of a Parquet file that are held until they are written.
+const OUTPUT_ROWS: usize = 8192;
 
-struct Prepared {
-    rules: RuleSet,
-    reading: Reading,
-    inputs: Vec<Input>,
-    output: Box<dyn Write>,
+pub(super) struct Prepared {
+    pub(super) rules: RuleSet,
+    pub(super) reading: Reading,
+    pub(super) inputs: Vec<Input>,
+    pub(super) output: Output,
+    pub(super) progress: Progress,
 }
 
-fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
-    let config = args
-        .config
-        .as_deref()
-        .map(config::load)
-        .transpose()
-        .map_err(Failure::of)?;
-    let rules = RuleTexts::read(&args.rules)
-        .and_then(RuleTexts::compile)
-        .map_err(Failure::of)?;
+/// How files are read, from a configuration and the name of a topic.
+pub(super) fn reading(config: Option<&Path>, topic: Option<&str>) -> Result<Reading, Failure> {
+    let config = config.map(config::load).transpose().map_err(Failure::of)?;
     let first = config
         .as_ref()
         .and_then(|config| config.topics.keys().next().cloned());
-    let topic = args
-        .topic
-        .clone()
+    let topic = topic
+        .map(str::to_owned)
         .or(first)
         .unwrap_or_else(|| DEFAULT_TOPIC.to_owned());
     let settings = config.as_ref().and_then(|config| config.topics.get(&topic));
-    let reading = Reading {
+    Ok(Reading {
         topic: topic_settings(&topic, settings),
         fingerprinter: fingerprinter(config.as_ref())?,
         geo: Arc::new(geo(config.as_ref())?),
         deployment: config
             .as_ref()
             .map_or_else(|| "keyhawk".to_owned(), |config| config.deployment.clone()),
-    };
+    })
+}
+
+/// The files that are named, patterns and folders resolved.
+pub(super) fn located(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for input in inputs {
+        files.extend(locate(input).map_err(Failure::of)?);
+    }
+    Ok(files)
+}
+
+pub(super) fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
+    let rules = RuleTexts::read(&args.rules)
+        .and_then(RuleTexts::compile)
+        .map_err(Failure::of)?;
+    let reading = reading(args.config.as_deref(), args.topic.as_deref())?;
     // Before the output, which is emptied: a name mistyped must not cost the findings of yesterday.
-    let inputs = open(&args.input, &rules, &reading).map_err(Failure::of)?;
-    if let Some(input) = args
-        .input
-        .iter()
-        .find(|input| is_same_file(input, &args.output))
-    {
+    let files = located(&args.input)?;
+    let mut inputs = open(&files, &rules, &reading).map_err(Failure::of)?;
+    let output = args.output.as_deref();
+    let same = output.and_then(|output| files.iter().find(|input| is_same_file(input, output)));
+    if let Some(input) = same {
         return Err(Failure::of(format!(
             "{}: is an input and the output at once; name another --output",
             input.display()
         )));
     }
-    let output: Box<dyn Write> = if args.output == Path::new("-") {
-        Box::new(BufWriter::new(io::stdout()))
-    } else {
-        let file = File::create(&args.output);
-        let file =
-            file.map_err(|error| Failure::of(format!("{}: {error}", args.output.display())))?;
-        Box::new(BufWriter::new(file))
-    };
+    let progress = Progress::new(&files);
+    for input in &mut inputs {
+        let progress = progress.clone();
+        input.report_to(Arc::new(move |counts| progress.add(counts)));
+    }
     Ok(Prepared {
         rules,
         reading,
         inputs,
-        output,
+        output: Output::create(output)?,
+        progress,
     })
 }
 
@@ -86,87 +101,192 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     resolved(one).is_some_and(|one| Some(one) == resolved(other))
 }
 
-pub(crate) fn replay(args: &FileArgs) -> CommandResult {
-    let started = Instant::now();
-    let Prepared {
-        rules,
-        reading,
-        inputs,
-        mut output,
-    } = prepare(args)?;
-    let mut found = vec![0_u64; rules.alerts.len()];
-    let mut failed_rows = 0;
-    let mut written = Ok(());
-    let counts = stream(&rules, &reading.deployment, inputs, |step| {
-        failed_rows += step.failed_rows;
-        let rows = step
-            .findings
-            .iter()
-            .map(|findings| rows_json(&findings.rows));
-        let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        for place in &step.order {
-            let findings = &step.findings[place.findings];
-            found[findings.rule] += 1;
-            let rule = &rules.alerts[findings.rule].name;
-            let line = finding_line(
-                rule,
-                findings.ids[place.row],
-                &rows[place.findings][place.row],
-            );
-            if written.is_ok() {
-                written = writeln!(output, "{line}");
+/// Where findings go.
+pub(super) enum Output {
+    Nowhere,
+    Lines(Box<dyn Write>, PathBuf),
+    Parquet(Box<Table>),
+}
+
+/// Findings as a Parquet file: what all rules have in common, and the row as JSON, since each rule has
+/// columns of its own.
+pub(super) struct Table {
+    writer: ArrowWriter<File>,
+    path: PathBuf,
+    rules: Vec<String>,
+    ids: Vec<String>,
+    times: Vec<i64>,
+    rows: Vec<String>,
+}
+
+impl Output {
+    fn create(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Output::Nowhere);
+        };
+        if path == Path::new("-") {
+            let stdout = Box::new(BufWriter::new(io::stdout()));
+            return Ok(Output::Lines(stdout, path.to_owned()));
+        }
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::of(format!("{}: {error}", path.display()));
+        let file = File::create(path).map_err(|error| failed(&error))?;
+        if path.extension().is_none_or(|ending| ending != "parquet") {
+            return Ok(Output::Lines(
+                Box::new(BufWriter::new(file)),
+                path.to_owned(),
+            ));
+        }
+        let mut table = Table {
+            writer: ArrowWriter::try_new(
+                file,
+                findings_batch(&[], &[], &[], &[]).schema(),
+                Some(
+                    WriterProperties::builder()
+                        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                        .build(),
+                ),
+            )
+            .map_err(|error| failed(&error))?,
+            path: path.to_owned(),
+            rules: Vec::new(),
+            ids: Vec::new(),
+            times: Vec::new(),
+            rows: Vec::new(),
+        };
+        table.write()?;
+        Ok(Output::Parquet(Box::new(table)))
+    }
+
+    /// Whether findings go to a file or a pipe, so that standard output is theirs.
+    pub(super) fn is_somewhere(&self) -> bool {
+        !matches!(self, Output::Nowhere)
+    }
+
+    /// Takes one finding, in the order of the output.
+    pub(super) fn push(
+        &mut self,
+        rule: &str,
+        id: FindingId,
+        time_ms: i64,
+        row: &str,
+    ) -> Result<(), Failure> {
+        match self {
+            Output::Nowhere => Ok(()),
+            Output::Lines(writer, path) => writeln!(writer, "{}", finding_line(rule, id, row))
+                .map_err(|error| writing(path, error)),
+            Output::Parquet(table) => {
+                table.rules.push(rule.to_owned());
+                table.ids.push(id.to_string());
+                table.times.push(time_ms);
+                table.rows.push(row.to_owned());
+                if table.rows.len() < OUTPUT_ROWS {
+                    return Ok(());
+                }
+                table.write()
             }
         }
-        Ok(())
-    })
-    .map_err(Failure::of)?;
-    written
-        .and_then(|()| output.flush())
-        .map_err(|error| Failure::of(format!("writing findings: {error}")))?;
-    summary(&rules, &counts, &found, failed_rows, started);
-    Ok(status(true))
-}
+    }
 
-pub(crate) fn backtest(args: &FileArgs) -> CommandResult {
-    let started = Instant::now();
-    let Prepared {
-        rules,
-        reading,
-        inputs,
-        mut output,
-    } = prepare(args)?;
-    let (events, counts) =
-        read_all(inputs).map_err(|error| Failure::of(format!("reading an input: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .build()
-        .map_err(Failure::of)?;
-    let all = runtime
-        .block_on(rules.compiled.backtest(events, &reading.deployment))
-        .map_err(Failure::of)?;
-    let mut found = vec![0_u64; rules.alerts.len()];
-    let mut lines = Vec::new();
-    for findings in &all {
-        found[findings.rule] += findings.ids.len() as u64;
-        let texts =
-            finding_lines(&rules.alerts[findings.rule].name, findings).map_err(Failure::of)?;
-        for ((time, id), line) in findings.times.iter().zip(&findings.ids).zip(texts) {
-            lines.push((*time, findings.rule, *id, line));
+    /// Writes what is held back.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Output::Nowhere => Ok(()),
+            Output::Lines(mut writer, path) => {
+                writer.flush().map_err(|error| writing(&path, error))
+            }
+            Output::Parquet(mut table) => {
+                table.write()?;
+                let closed = table.writer.close();
+                closed
+                    .map(drop)
+                    .map_err(|error| writing(&table.path, error))
+            }
         }
     }
-    lines.sort_unstable();
-    let written = lines
-        .iter()
-        .try_for_each(|(.., line)| writeln!(output, "{line}"));
-    written
-        .and_then(|()| output.flush())
-        .map_err(|error| Failure::of(format!("writing findings: {error}")))?;
-    summary(&rules, &counts, &found, 0, started);
-    Ok(status(true))
 }
 
-/// What was read and found, on standard error.
-fn summary(rules: &RuleSet, counts: &Counts, found: &[u64], failed_rows: u64, started: Instant) {
-    let seconds = started.elapsed().as_secs_f64();
+impl Table {
+    fn write(&mut self) -> Result<(), Failure> {
+        let batch = findings_batch(&self.rules, &self.ids, &self.times, &self.rows);
+        self.rules.clear();
+        self.ids.clear();
+        self.times.clear();
+        self.rows.clear();
+        let written = self.writer.write(&batch);
+        written.map_err(|error| writing(&self.path, error))
+    }
+}
+
+fn findings_batch(rules: &[String], ids: &[String], times: &[i64], rows: &[String]) -> RecordBatch {
+    let text = |texts: &[String]| Arc::new(StringArray::from_iter_values(texts)) as ArrayRef;
+    let times = TimestampMillisecondArray::from(times.to_vec()).with_timezone("UTC");
+    RecordBatch::try_from_iter([
+        ("rule", text(rules)),
+        ("id", text(ids)),
+        ("time", Arc::new(times)),
+        ("row", text(rows)),
+    ])
+    .expect("four columns of one length")
+}
+
+fn writing(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::of(format!("writing {}: {error}", path.display()))
+}
+
+/// A bar on standard error while files are read, where that is a terminal.
+#[derive(Clone)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(files: &[PathBuf]) -> Self {
+        let started = Instant::now();
+        if !io::stderr().is_terminal() {
+            let bar = ProgressBar::hidden();
+            return Progress { bar, started };
+        }
+        // Standard input has no length; then the bar says how far it has come, and not how far it is.
+        let bytes = files.iter().map(|file| Some(file.metadata().ok()?.len()));
+        let bytes: Option<u64> = bytes.sum();
+        let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let template = match bytes {
+            Some(_) => {
+                "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left {msg}"
+            }
+            None => "{spinner} {bytes}, {binary_bytes_per_sec} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress { bar, started }
+    }
+
+    /// Adds what was read.
+    pub(super) fn add(&self, counts: &Counts) {
+        self.bar.inc(counts.bytes);
+    }
+
+    /// The files are read; says what is going on instead.
+    pub(super) fn then(&self, what: &'static str) {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            self.bar.set_style(style);
+        }
+        self.bar.set_message(what);
+    }
+
+    /// Takes the bar away, and says how many seconds went by since it was made.
+    pub(super) fn finish(&self) -> f64 {
+        self.bar.finish_and_clear();
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// What was read, on standard error.
+pub(super) fn summary(counts: &Counts, failed_rows: u64, seconds: f64) {
     anstream::eprintln!(
         "{} events, {} late, {} unreadable, in {seconds:.1} s ({:.0} events/s)",
         counts.events,
@@ -177,6 +297,10 @@ fn summary(rules: &RuleSet, counts: &Counts, found: &[u64], failed_rows: u64, st
     if failed_rows > 0 {
         anstream::eprintln!("{failed_rows} rows on which an expression failed, and gave null");
     }
+}
+
+/// How many findings each rule has, on standard error.
+pub(super) fn found(rules: &RuleSet, found: &[u64]) {
     for (rule, found) in rules.alerts.iter().zip(found) {
         anstream::eprintln!("{found:>8}  {}", rule.name);
     }

@@ -1,10 +1,13 @@
 //! The commands, one a file.
 
+pub(crate) mod archive;
+pub(crate) mod backtest;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod fingerprint;
 pub(crate) mod lag;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod test;
 

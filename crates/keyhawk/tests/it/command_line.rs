@@ -453,6 +453,7 @@ fn help_tells_a_newcomer_what_each_command_is_for() {
         "run",
         "replay",
         "backtest",
+        "archive",
         "check",
         "test",
         "fingerprint",

@@ -7,6 +7,7 @@
 //! | [`command_line`] | the real binary: outputs, messages, exit statuses |
 //! | [`secrets`] | no output holds a piece of a credential |
 //! | [`dependency_graph`] | the arrows between crates |
+//! | [`history`] | what was decoded comes back from Parquet, and the rules find the same in it |
 //! | [`metrics`] | the list of metrics and the sources |
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -17,6 +18,7 @@ mod binary;
 mod command_line;
 mod dependency_graph;
 mod engines;
+mod history;
 mod metrics;
 mod rule_tests;
 mod secrets;

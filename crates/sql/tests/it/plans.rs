@@ -79,8 +79,8 @@ fn shipped() -> RuleFiles {
     RuleFiles {
         views: read(&folder.join("views")),
         rules: read(&folder.join("rules")),
-    },
-    tables: Vec::new(),
+        tables: Vec::new(),
+    }
 }
 
 fn is_tumble(compiled: &Compiled) -> Vec<i64> {
