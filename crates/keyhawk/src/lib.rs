@@ -28,5 +28,6 @@ pub mod rule_set;
 pub mod rule_tests;
 pub mod simulate;
 pub mod stream;
+pub mod tables;
 
 pub use cli::main;
