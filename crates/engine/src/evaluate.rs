@@ -9,8 +9,12 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use crate::error::{Error, In, Result};
 
-/// The values of `expr` over `batch`, and how many rows failed.
-pub(crate) fn evaluate(
+/// The values of `expr` over `batch`. Rows for which it fails are null, and are added to `failed`.
+/// `operator` says in an error who asked.
+///
+/// # Errors
+/// The expression has no type over such a batch.
+pub fn evaluate(
     expr: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
     failed: &mut u64,

@@ -24,6 +24,7 @@ pub mod program;
 mod rows;
 
 pub use error::{Error, Result};
+pub use evaluate::evaluate;
 pub use finding::{FindingId, Findings, LINEAGE_PREFIX, OFFSET_COLUMNS, Place, Step, TIME_COLUMN};
 pub use keys::TopicKeys;
 pub use machine::Machine;

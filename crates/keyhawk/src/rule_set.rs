@@ -10,6 +10,8 @@ use keyhawk_alerts::{AlertRule, Template, WhySpec};
 use keyhawk_events::{EventsSchema, ExtraColumn, parse_events_toml};
 use keyhawk_sql::{Compiled, Problem, Rule, RuleFiles, SourceFile, compile};
 
+use crate::tables::{self, load_tables};
+
 /// The column that topics are keyed by, until a topic says otherwise.
 pub const KEY: &str = "api_key";
 
@@ -40,6 +42,8 @@ pub enum Error {
     },
     /// `events.toml` is wrong.
     Columns(keyhawk_events::Error),
+    /// A reference table is wrong.
+    Tables(tables::Error),
     /// Rules or views are wrong.
     Problems(Vec<Problem>),
 }
@@ -50,7 +54,7 @@ impl fmt::Display for Error {
             Error::Unreadable { path, source } => write!(
                 f,
                 "{}: cannot be read: {source}; a rule directory holds rules/ with the .sql files, and where there \
-                 are any views/ and events.toml",
+                 are any views/, tables/ and events.toml",
                 path.display()
             ),
             Error::Empty { path } => write!(
@@ -59,6 +63,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::Columns(error) => error.fmt(f),
+            Error::Tables(error) => error.fmt(f),
             Error::Problems(problems) => {
                 for problem in problems {
                     writeln!(f, "{problem}\n")?;
@@ -90,7 +95,8 @@ pub struct RuleTexts {
 }
 
 impl RuleTexts {
-    /// Reads `dir/rules/*.sql`, `dir/views/*.sql` and `dir/events.toml`; the last two may be absent.
+    /// Reads `dir/rules/*.sql`, `dir/views/*.sql`, `dir/tables/*` and `dir/events.toml`; all but the
+    /// rules may be absent.
     pub fn read(dir: &Path) -> Result<Self, Error> {
         let rules = sql_files(&dir.join("rules"))?;
         if rules.is_empty() {
@@ -113,7 +119,7 @@ impl RuleTexts {
             files: RuleFiles {
                 views,
                 rules,
-                tables: Vec::new(),
+                tables: load_tables(dir).map_err(Error::Tables)?,
             },
             columns,
         })

@@ -12,21 +12,28 @@ use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::collect;
 use keyhawk_engine::Findings;
 
+use crate::as_the_stream::{FailedRows, as_the_stream};
 use crate::catalog::EVENTS;
 use crate::compile::{Compiled, Query};
 use crate::error::{Error, Result};
 use crate::lower::{all_nullable, nullable};
+
+/// What a batch run found.
+#[derive(Debug, Default)]
+pub struct Backtest {
+    /// Findings by rule, in no order.
+    pub findings: Vec<Findings>,
+    /// Rows for which an expression failed; they held null.
+    pub failed_rows: u64,
+}
 
 impl Compiled {
     /// The findings of every rule over `events`, which has the columns of
     /// [`Compiled::columns`] in the order of the whole table. Views are computed once.
     ///
     /// Needs a Tokio runtime to run on; memory grows with the events and the views' rows.
-    pub async fn backtest(
-        &self,
-        events: Vec<RecordBatch>,
-        deployment: &str,
-    ) -> Result<Vec<Findings>> {
+    pub async fn backtest(&self, events: Vec<RecordBatch>, deployment: &str) -> Result<Backtest> {
+        let failed = FailedRows::default();
         let mut tables: BTreeMap<String, (SchemaRef, Vec<RecordBatch>)> = BTreeMap::new();
         let schema = match events.first() {
             Some(batch) => all_nullable(&batch.schema()),
@@ -45,12 +52,12 @@ impl Compiled {
             tables.insert(name.clone(), (rows.schema(), vec![rows.clone()]));
         }
         for view in &self.views {
-            let rows = self.run(view, &tables).await?;
+            let rows = self.run(view, &tables, &failed).await?;
             tables.insert(view.name.clone(), (nullable(view.plan.schema()), rows));
         }
         let mut findings = Vec::new();
         for (rule, query) in self.queries.iter().enumerate() {
-            for batch in self.run(query, &tables).await? {
+            for batch in self.run(query, &tables, &failed).await? {
                 if batch.num_rows() > 0 {
                     findings.push(
                         Findings::new(deployment, &query.name, rule, query.visible, &batch)
@@ -62,7 +69,10 @@ impl Compiled {
                 }
             }
         }
-        Ok(findings)
+        Ok(Backtest {
+            findings,
+            failed_rows: failed.count(),
+        })
     }
 
     /// DataFusion's own plan of a rule's batch run, for tests and curious analysts.
@@ -89,6 +99,7 @@ impl Compiled {
         &self,
         query: &Query,
         tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
+        failed: &FailedRows,
     ) -> Result<Vec<RecordBatch>> {
         let wrap = |source| Error::Batch {
             query: query.name.clone(),
@@ -101,6 +112,7 @@ impl Compiled {
             .create_physical_plan(&plan, &self.state)
             .await
             .map_err(wrap)?;
+        let physical = as_the_stream(physical, failed).map_err(wrap)?;
         let batches = collect(physical, self.state.task_ctx())
             .await
             .map_err(wrap)?;

@@ -244,6 +244,7 @@ impl<'a> Compiler<'a> {
             bounds: self.bounds,
             state: &self.state,
             joins: Cell::new(0),
+            arguments: Cell::new(0),
         };
         let prepared = preparation
             .prepare(&plan)

@@ -2,11 +2,10 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
-use datafusion::logical_expr::{
-    Expr, ScalarUDF, Volatility, WindowFrame, WindowFunctionDefinition,
-};
+use datafusion::logical_expr::{Expr, ScalarUDF, Volatility, WindowFunctionDefinition};
 
 use keyhawk_functions::SESSION;
+use keyhawk_functions::frame::{FrameEnd, FrameStart};
 
 use crate::frame::frame;
 use crate::lineage::{Unprepared, refuse};
@@ -103,7 +102,11 @@ fn check_function(function: &WindowFunction) -> Result<(), Unprepared> {
     if is_framed {
         return frame(&params.window_frame).map(|_| ());
     }
-    if !params.order_by.is_empty() && params.window_frame != WindowFrame::new(Some(false)) {
+    // Where times cannot tie, the planner takes ROWS for the frame that nobody wrote.
+    let is_default = frame(&params.window_frame).is_ok_and(|frame| {
+        frame.start == FrameStart::Unbounded && frame.end == FrameEnd::CurrentRow
+    });
+    if !params.order_by.is_empty() && !is_default {
         return refuse(
             &[
                 "ROWS BETWEEN",

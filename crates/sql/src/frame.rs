@@ -187,7 +187,7 @@ pub(crate) fn own_function(
 
 impl OwnFunction {
     /// The call, whose frame stands among its arguments.
-    pub(crate) fn call(self, udf: &Arc<WindowUDF>, function: &WindowFunction) -> Expr {
+    pub(crate) fn call(self, udf: &Arc<WindowUDF>, function: &WindowFunction) -> WindowFunction {
         let params = &function.params;
         let value = only_where(params.args[0].clone(), params.filter.as_deref());
         let time = params.order_by[0].expr.clone();
@@ -219,7 +219,7 @@ impl OwnFunction {
         own.params.null_treatment = params
             .null_treatment
             .filter(|how| *how != NullTreatment::RespectNulls);
-        Expr::WindowFunction(Box::new(own))
+        own
     }
 }
 

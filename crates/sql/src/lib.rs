@@ -13,6 +13,7 @@
 
 mod actions;
 mod arrays;
+mod as_the_stream;
 mod batch;
 mod catalog;
 mod compile;
@@ -32,6 +33,7 @@ mod shared;
 mod warnings;
 mod windows;
 
+pub use batch::Backtest;
 pub use compile::{Compiled, Rule, RuleFiles, compile};
 pub use error::{Error, Result};
 pub use header::{

@@ -24,6 +24,11 @@ use crate::error::{Error, In, Result};
 use crate::rows::{Release, Rows};
 
 const OPERATOR: &str = "order";
+/// How ties are broken: as the Sort of the batch does.
+const LINEAGE_ORDER: SortOptions = SortOptions {
+    descending: false,
+    nulls_first: false,
+};
 
 /// Pending rows, in order of arrival.
 pub(crate) struct Order {
@@ -103,7 +108,7 @@ impl Order {
                 .iter()
                 .map(|&tie| {
                     let column = rows.batch.column(tie);
-                    make_comparator(column, column, SortOptions::default()).within(OPERATOR)
+                    make_comparator(column, column, LINEAGE_ORDER).within(OPERATOR)
                 })
                 .collect::<Result<Vec<_>>>()?;
             for run in leaving.chunk_by_mut(tied).filter(|run| run.len() > 1) {

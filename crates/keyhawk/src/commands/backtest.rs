@@ -56,7 +56,7 @@ pub(crate) fn run(args: &FileArgs) -> CommandResult {
         .map_err(Failure::of)?;
     let mut reports: Vec<Report> = rules.alerts.iter().map(Report::new).collect();
     let mut lines = Vec::new();
-    for findings in &all {
+    for findings in &all.findings {
         let rows = rows_json(&findings.rows).map_err(Failure::of)?;
         reports[findings.rule].add(findings, &rows);
         for ((time, id), row) in findings.times.iter().zip(&findings.ids).zip(rows) {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &FileArgs) -> CommandResult {
     } else {
         anstream::eprint!("{report}");
     }
-    summary(&counts, 0, seconds);
+    summary(&counts, all.failed_rows, seconds);
     let counted: Vec<u64> = reports.iter().map(|report| report.findings).collect();
     found(&rules, &counted);
     Ok(status(true))

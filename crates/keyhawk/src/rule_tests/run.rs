@@ -322,7 +322,7 @@ fn backtested(
         .block_on(suite.rules.compiled.backtest(events, DEPLOYMENT))
         .map_err(|error| error.to_string())?;
     let mut found = Vec::new();
-    for findings in &all {
+    for findings in &all.findings {
         let ids = findings.ids.iter().map(ToString::to_string);
         let rows = rows(columns, &findings.rows).map_err(|error| error.to_string())?;
         found.extend(ids.zip(rows));

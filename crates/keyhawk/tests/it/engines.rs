@@ -80,6 +80,7 @@ impl Engines {
             .block_on(self.rules.compiled.backtest(events, DEPLOYMENT))
             .unwrap();
         let mut lines: Vec<String> = all
+            .findings
             .iter()
             .flat_map(|findings| {
                 finding_lines(&self.rules.alerts[findings.rule].name, findings).unwrap()

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, lit};
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, lit, when,
+};
 use keyhawk_engine::program::WindowPart;
 use keyhawk_engine::{OFFSET_COLUMNS, TIME_COLUMN};
 use keyhawk_functions::WINDOW_SHIFT;
 
+use super::hoist::Hoist;
 use super::{Preparation, Prepared, Unprepared, held, refuse};
 use crate::origin::{Origin, WindowKind};
 
@@ -85,18 +88,23 @@ impl Preparation<'_> {
             );
         }
         let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
+        let mut hoist = Hoist::new(&self.arguments);
+        let groups = aggregate.group_expr.iter().cloned();
+        let groups: Vec<Expr> = groups.map(|group| hoist.named(group)).collect();
         let mut aggregates = Vec::with_capacity(aggregate.aggr_expr.len() + 2);
         for expr in &aggregate.aggr_expr {
-            aggregates.push(in_total_order(expr, &input.time, &input.lineage)?);
+            let expr = self.comparable(expr, &aggregate.input)?;
+            let ordered = in_total_order(&expr, &input.time, &input.lineage)?;
+            aggregates.push(hoist.aggregate(&ordered));
         }
+        let plan = hoist.below(plan)?;
         let extremes = ["min", "max"].map(|name| &self.state.aggregate_functions()[name]);
         let carried = extremes.iter().zip(&input.offsets).zip(OFFSET_COLUMNS);
         aggregates.extend(carried.map(|((extreme, offset), name)| {
             extreme.call(vec![Expr::Column(offset.clone())]).alias(name)
         }));
         let offsets = OFFSET_COLUMNS.map(Column::new_unqualified);
-        let aggregated =
-            Aggregate::try_new(Arc::new(plan), aggregate.group_expr.clone(), aggregates)?;
+        let aggregated = Aggregate::try_new(Arc::new(plan), groups, aggregates)?;
         let groups: Vec<Column> = aggregated
             .schema
             .columns()
@@ -145,6 +153,47 @@ impl Preparation<'_> {
             offsets,
             lineage: groups,
         })
+    }
+
+    /// `min` and `max` pass over NaN: it compares with nothing, so that with it in the way they would
+    /// depend on the order of rows.
+    fn comparable(&self, expr: &Expr, input: &LogicalPlan) -> Result<Expr, Unprepared> {
+        Ok(match expr {
+            Expr::Alias(alias) => self
+                .comparable(&alias.expr, input)?
+                .unalias()
+                .alias_qualified(alias.relation.clone(), &alias.name),
+            Expr::AggregateFunction(function) => {
+                let mut changed = function.clone();
+                let name = function.func.name();
+                if self.pass_over_nan(name, &mut changed.params.args, input)? {
+                    let name = expr.schema_name().to_string();
+                    Expr::AggregateFunction(changed).alias(name)
+                } else {
+                    expr.clone()
+                }
+            }
+            other => other.clone(),
+        })
+    }
+
+    /// Whether a call is a `min` or `max` of floats, whose argument then gives null for NaN.
+    pub(super) fn pass_over_nan(
+        &self,
+        name: &str,
+        args: &mut [Expr],
+        input: &LogicalPlan,
+    ) -> Result<bool, Unprepared> {
+        let ("min" | "max", [argument]) = (name, args) else {
+            return Ok(false);
+        };
+        if !argument.get_type(input.schema())?.is_floating() {
+            return Ok(false);
+        }
+        let is_nan = self.scalar("isnan").call(vec![argument.clone()]);
+        let value = std::mem::take(argument);
+        *argument = when(is_nan, lit(ScalarValue::Null)).otherwise(value)?;
+        Ok(true)
     }
 
     /// DISTINCT, which is GROUP BY all columns.

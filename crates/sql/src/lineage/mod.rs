@@ -12,6 +12,7 @@
 //! Both modes run the plan that comes out, so that ids, order and groups are the same in both.
 
 mod aggregate;
+mod hoist;
 mod join;
 mod over;
 mod union;
@@ -89,6 +90,8 @@ pub(crate) struct Preparation<'a> {
     pub(crate) state: &'a SessionState,
     /// How many joins were prepared: their hidden columns have names of their own.
     pub(crate) joins: Cell<usize>,
+    /// How many computed columns there are.
+    pub(crate) arguments: Cell<usize>,
 }
 
 impl Preparation<'_> {

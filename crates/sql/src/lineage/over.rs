@@ -4,14 +4,16 @@
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Window, lit};
 
+use super::hoist::Hoist;
 use super::{Preparation, Prepared, Unprepared, held, refuse};
 use crate::expressions::window_function;
 use crate::frame::own_function;
-use crate::origin::{Origin, WindowKind};
+use crate::origin::{Origin, WindowKind, session_call};
 
 impl Preparation<'_> {
     pub(super) fn window(&self, window: &Window) -> Result<Prepared, Unprepared> {
         let input = self.node(&window.input)?;
+        let mut hoist = Hoist::new(&self.arguments);
         let mut functions = Vec::with_capacity(window.window_expr.len());
         let mut keys: Option<(Vec<Expr>, Vec<SortExpr>)> = None;
         for expr in &window.window_expr {
@@ -65,7 +67,7 @@ impl Preparation<'_> {
                 );
             }
             keys = Some(these);
-            functions.push(self.function(function, &window.input)?.alias(name));
+            functions.push((hoist.window(self.function(function, &window.input)?), name));
         }
         let Some((partition_by, order_by)) = keys else {
             return refuse(
@@ -75,6 +77,22 @@ impl Preparation<'_> {
             );
         };
         let plan = self.with_key(input.plan, &window.input, partition_by.iter())?;
+        // A session's keys are compared with those of the aggregate above it, and stay as they are.
+        let partition_by: Vec<Expr> = match session_call(window) {
+            Some(_) => partition_by,
+            None => partition_by
+                .into_iter()
+                .map(|key| hoist.expr(key))
+                .collect(),
+        };
+        let functions: Vec<Expr> = functions
+            .into_iter()
+            .map(|(mut function, name)| {
+                function.params.partition_by.clone_from(&partition_by);
+                Expr::WindowFunction(Box::new(function)).alias(name)
+            })
+            .collect();
+        let plan = hoist.below(plan)?;
         let mut order: Vec<SortExpr> = partition_by
             .into_iter()
             .map(|expr| expr.sort(true, false))
@@ -97,7 +115,11 @@ impl Preparation<'_> {
 
     /// Completes a function's arguments with what the plan knows: a baseline's step, and whether its
     /// bounds are read.
-    fn function(&self, function: &WindowFunction, input: &LogicalPlan) -> Result<Expr, Unprepared> {
+    fn function(
+        &self,
+        function: &WindowFunction,
+        input: &LogicalPlan,
+    ) -> Result<WindowFunction, Unprepared> {
         let mut function = function.clone();
         let args = &mut function.params.args;
         if function.fun.name() == "baseline" && args.len() <= 3 {
@@ -126,12 +148,14 @@ impl Preparation<'_> {
                 args.push(lit(self.bounds));
             }
         }
+        let name = function.fun.name().to_owned();
+        self.pass_over_nan(&name, &mut function.params.args, input)?;
         let types = |expr: &Expr| expr.get_type(input.schema());
         if let Some(own) = own_function(&function, types)? {
             let udf = &self.state.window_functions()[own.name];
             return Ok(own.call(udf, &function));
         }
-        Ok(Expr::WindowFunction(Box::new(function)))
+        Ok(function)
     }
 }
 
@@ -153,6 +177,14 @@ fn sorted_alike(plan: &LogicalPlan, order: &[SortExpr]) -> bool {
         LogicalPlan::Window(window) => sorted_alike(&window.input, order),
         LogicalPlan::Sort(sort) => sort.expr == order,
         LogicalPlan::Filter(filter) => sorted_alike(&filter.input, order),
+        // Ours, which adds arguments to what there is.
+        LogicalPlan::Projection(projection) => {
+            let columns = projection.input.schema().columns().into_iter();
+            let kept = columns
+                .zip(&projection.expr)
+                .all(|(column, expr)| *expr == Expr::Column(column));
+            kept && sorted_alike(&projection.input, order)
+        }
         _ => false,
     }
 }

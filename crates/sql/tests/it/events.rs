@@ -43,9 +43,43 @@ pub fn try_compile(
             .iter()
             .map(|(name, text)| file(&format!("rules/{name}.sql"), text))
             .collect(),
-        tables: Vec::new(),
+        tables: vec![("countries".to_owned(), countries())],
     };
     compile(&files, &schema(), "api_key")
+}
+
+/// A reference table: a country twice, one that no event has, one without a name.
+pub fn countries() -> RecordBatch {
+    let text = |values: [Option<&str>; 5]| -> ArrayRef {
+        Arc::new(values.into_iter().collect::<StringViewArray>())
+    };
+    RecordBatch::try_from_iter([
+        (
+            "code",
+            text([Some("DE"), Some("US"), Some("US"), Some("XX"), None]),
+        ),
+        (
+            "networks",
+            text([
+                Some("2001:db8::/32"),
+                Some("10.0.0.0/8, 2001:db8:85a3:8d3:1319:8a2e:370:2"),
+                None,
+                Some("nonsense"),
+                Some("::/0"),
+            ]),
+        ),
+        (
+            "risk",
+            Arc::new(Int64Array::from(vec![
+                Some(0),
+                Some(100),
+                Some(300),
+                None,
+                Some(7),
+            ])),
+        ),
+    ])
+    .unwrap()
 }
 
 /// Compiles a rule set that has no problem; the rules get a header.

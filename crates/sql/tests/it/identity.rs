@@ -18,7 +18,7 @@ use crate::events::{Log, compiled, logs};
 const DEPLOYMENT: &str = "test";
 
 /// A rule set: its name, its views, its rules.
-type Case = (
+pub type Case = (
     &'static str,
     &'static [(&'static str, &'static str)],
     &'static [(&'static str, &'static str)],
@@ -280,7 +280,6 @@ fn stream(
         let step = machine
             .process(&batch, &log.watermarks[cut.clone()])
             .unwrap();
-        assert_eq!(step.failed_rows, 0);
         let places: Vec<usize> = step.order.iter().map(|place| place.released_by).collect();
         assert!(
             places.is_sorted() && places.iter().all(|&place| place < cut.len()),
@@ -322,7 +321,8 @@ fn batch(compiled: &Compiled, logs: &[Log]) -> Vec<String> {
         .unwrap();
     let findings = runtime
         .block_on(compiled.backtest(events, DEPLOYMENT))
-        .unwrap();
+        .unwrap()
+        .findings;
     findings
         .iter()
         .flat_map(|findings| text(findings, &compiled.rules[findings.rule].name))
@@ -364,7 +364,7 @@ fn assert_same(expected: &[String], found: &[String], what: &str) {
     );
 }
 
-fn check(case: &Case, seeds: Range<u64>) -> usize {
+pub fn check(case: &Case, seeds: Range<u64>) -> usize {
     let (name, views, rules) = case;
     let compiled = compiled(views, rules);
     let mut findings = 0;
@@ -412,8 +412,8 @@ fn check(case: &Case, seeds: Range<u64>) -> usize {
     findings
 }
 
-#[test]
-fn stream_equals_batch_for_every_query_however_the_log_is_cut() {
+/// Checks all cases, over seeds that `KEYHAWK_SEED`, `KEYHAWK_SEEDS` and `KEYHAWK_CASE` may change.
+pub fn check_all(cases: &[Case]) {
     let first: u64 = std::env::var("KEYHAWK_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -423,13 +423,18 @@ fn stream_equals_batch_for_every_query_however_the_log_is_cut() {
         .and_then(|seeds| seeds.parse().ok())
         .unwrap_or(8);
     let only = std::env::var("KEYHAWK_CASE").ok();
-    for case in CASES
+    for case in cases
         .iter()
         .filter(|case| only.as_deref().is_none_or(|only| only == case.0))
     {
         let findings = check(case, first..first + seeds);
         assert!(findings > 0, "{}: no finding in any of the logs", case.0);
     }
+}
+
+#[test]
+fn stream_equals_batch_for_every_query_however_the_log_is_cut() {
+    check_all(CASES);
 }
 
 #[test]
@@ -448,6 +453,7 @@ fn an_empty_table_has_no_findings() {
         runtime
             .block_on(compiled.backtest(Vec::new(), DEPLOYMENT))
             .unwrap()
+            .findings
             .is_empty()
     );
     let mut machine = Machine::new(Arc::clone(&compiled.program), DEPLOYMENT).unwrap();

@@ -9,6 +9,7 @@
 
 mod events;
 mod identity;
+mod language;
 mod mutations;
 mod plans;
 mod refusals;
