@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod events;
+mod explain;
 mod identity;
 mod language;
 mod mutations;

@@ -74,7 +74,7 @@ fn read(folder: &Path) -> Vec<SourceFile> {
     paths.iter().map(source).collect()
 }
 
-fn shipped() -> RuleFiles {
+pub fn shipped() -> RuleFiles {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql");
     RuleFiles {
         views: read(&folder.join("views")),

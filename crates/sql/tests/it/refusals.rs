@@ -110,6 +110,157 @@ fn what_would_wait_for_ever_is_refused() {
 }
 
 #[test]
+fn windows_frames_and_joins_that_no_stream_can_follow_are_refused() {
+    queries(
+        "streams",
+        &[
+            (
+                "a slide longer than the window",
+                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '1 hour', INTERVAL '1 minute')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a thousand panes",
+                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '7 seconds', INTERVAL '1 day')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "months in a slide",
+                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '1 month', INTERVAL '1 year')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a hop without a slide",
+                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '1 hour')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a session without a key",
+                "SELECT api_key, window_start, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute')\nGROUP BY api_key, window_start, window_end",
+            ),
+            (
+                "a session's unknown argument",
+                "SELECT api_key, window_start, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key, most => INTERVAL '1 hour')\nGROUP BY api_key, window_start, window_end",
+            ),
+            (
+                "a tumble's unknown argument",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "the rows of a session",
+                "SELECT api_key, event_time, window_start\nFROM session(events, event_time, INTERVAL '1 minute', api_key)",
+            ),
+            (
+                "other keys than the session's",
+                "SELECT api_key, country, window_start, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key)\nGROUP BY api_key, country, window_start, window_end",
+            ),
+            (
+                "the start of a session alone",
+                "SELECT api_key, window_start, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key)\nGROUP BY api_key, window_start",
+            ),
+            (
+                "a row compared with the end of its session",
+                "SELECT api_key, window_start, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key)\nWHERE event_time > window_end - INTERVAL '2 minutes'\nGROUP BY api_key, window_start, window_end",
+            ),
+            (
+                "a history ordered by the starts of sessions",
+                "SELECT api_key, window_start, window_end, lag(n) OVER (PARTITION BY api_key ORDER BY window_start) AS before\nFROM (SELECT api_key, window_start, window_end, count(*) AS n FROM session(events, event_time, INTERVAL '1 minute', api_key) GROUP BY api_key, window_start, window_end)",
+            ),
+            (
+                "FOLLOWING",
+                "SELECT api_key, sum(status) OVER (PARTITION BY api_key ORDER BY event_time ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS s\nFROM events",
+            ),
+            (
+                "GROUPS",
+                "SELECT api_key, sum(status) OVER (PARTITION BY api_key ORDER BY event_time GROUPS 2 PRECEDING) AS s\nFROM events",
+            ),
+            (
+                "a RANGE of months",
+                "SELECT api_key, sum(status) OVER (PARTITION BY api_key ORDER BY event_time RANGE INTERVAL '1 month' PRECEDING) AS s\nFROM events",
+            ),
+            (
+                "count(DISTINCT) OVER",
+                "SELECT api_key, count(DISTINCT country) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
+            ),
+            (
+                "a list without a bound",
+                "SELECT api_key, window_end, array_agg(country) AS c\nFROM tumble(events, event_time, INTERVAL '1 minute')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a join without an equality",
+                "SELECT e.api_key, c.code\nFROM events e JOIN countries c ON e.status > c.risk",
+            ),
+            (
+                "FULL JOIN",
+                "SELECT e.api_key, c.code\nFROM events e FULL JOIN countries c ON e.country = c.code",
+            ),
+            (
+                "a join that keeps the table's rows",
+                "SELECT e.api_key, c.code\nFROM countries c LEFT JOIN events e ON e.country = c.code",
+            ),
+            ("a table alone", "SELECT code AS api_key\nFROM countries"),
+            (
+                "a union with a table",
+                "SELECT api_key FROM events\nUNION ALL\nSELECT code FROM countries",
+            ),
+            (
+                "a table aggregated on its way",
+                "SELECT e.api_key, c.n\nFROM events e JOIN (SELECT code, count(*) AS n FROM countries GROUP BY code) c ON e.country = c.code",
+            ),
+            (
+                "EXISTS behind OR",
+                "SELECT e.api_key\nFROM events e\nWHERE e.status = 100 OR EXISTS (SELECT 1 FROM countries c WHERE c.code = e.country)",
+            ),
+            (
+                "a scalar subquery",
+                "SELECT e.api_key, (SELECT max(risk) FROM countries) AS most\nFROM events e",
+            ),
+            (
+                "a correlated scalar subquery",
+                "SELECT e.api_key, (SELECT max(c.risk) FROM countries c WHERE c.code = e.country) AS most\nFROM events e",
+            ),
+            (
+                "EXISTS with an inequality alone",
+                "SELECT e.api_key\nFROM events e\nWHERE EXISTS (SELECT 1 FROM countries c WHERE c.risk > e.status)",
+            ),
+        ],
+    );
+    let views = [
+        (
+            "minute",
+            "SELECT api_key, window_start, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_start, window_end",
+        ),
+        (
+            "hour",
+            "SELECT api_key, window_start, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 hour') GROUP BY api_key, window_start, window_end",
+        ),
+    ];
+    let mut text = String::new();
+    for (title, query) in [
+        (
+            "two views on their key alone",
+            "SELECT a.api_key, b.n\nFROM minute a JOIN minute b ON a.api_key = b.api_key",
+        ),
+        (
+            "windows of different lengths",
+            "SELECT a.api_key, b.n\nFROM minute a JOIN hour b ON a.api_key = b.api_key AND a.window_end = b.window_end",
+        ),
+        (
+            "another bound on each side",
+            "SELECT a.api_key, b.n\nFROM minute a JOIN minute b ON a.api_key = b.api_key AND a.window_end = b.window_start",
+        ),
+        (
+            "NOT IN a stream",
+            "SELECT a.api_key, a.n\nFROM minute a\nWHERE a.window_end NOT IN (SELECT window_end FROM minute)",
+        ),
+        (
+            "a join that is not keyed",
+            "SELECT a.api_key, b.n\nFROM minute a JOIN minute b ON a.n = b.n AND a.window_end = b.window_end",
+        ),
+    ] {
+        let found = problems(&views, &[("r", &format!("{HEADER}{query}\n"))]);
+        writeln!(text, "## {title}\n\n{found}").unwrap();
+    }
+    assert_refused("joined_views", &text);
+}
+
+#[test]
 fn what_is_not_supported_is_refused_by_name() {
     queries(
         "unsupported",
@@ -121,10 +272,6 @@ fn what_is_not_supported_is_refused_by_name() {
             (
                 "a comma join",
                 "SELECT a.api_key\nFROM events AS a, events AS b",
-            ),
-            (
-                "UNION ALL",
-                "SELECT api_key FROM events\nUNION ALL\nSELECT api_key FROM events",
             ),
             (
                 "UNION",
@@ -197,14 +344,6 @@ fn windows_that_are_none_are_refused() {
         "windows",
         &[
             (
-                "hop",
-                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '1 minute', INTERVAL '1 hour')\nGROUP BY api_key, window_end",
-            ),
-            (
-                "session",
-                "SELECT api_key, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key)\nGROUP BY api_key, window_end",
-            ),
-            (
                 "months",
                 "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 month')\nGROUP BY api_key, window_end",
             ),
@@ -268,19 +407,12 @@ fn aggregates_that_are_not_incremental_are_refused() {
         )
     };
     let aggregates = [
-        "avg(status)",
-        "stddev(status)",
-        "var_pop(status)",
         "median(status)",
         "array_agg(country)",
         "string_agg(country, ',')",
-        "first_value(country)",
-        "last_value(country)",
-        "bool_and(is_hosting)",
         "approx_distinct(country)",
         "corr(latitude, longitude)",
         "sum(DISTINCT status)",
-        "max(is_hosting)",
         "max(scopes)",
         "sum(country)",
         "count(status, country)",
@@ -340,24 +472,8 @@ fn orders_that_are_none_are_refused() {
                 "SELECT api_key, lag(o) OVER (PARTITION BY api_key ORDER BY event_time) AS c\nFROM (SELECT api_key, event_time, lag(_offset) OVER (PARTITION BY api_key ORDER BY window_end) AS o FROM tumble(events, event_time, INTERVAL '1 minute'))",
             ),
             (
-                "sum",
-                "SELECT api_key, sum(status) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
-            ),
-            (
-                "count",
-                "SELECT api_key, count(*) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
-            ),
-            (
-                "rank",
-                "SELECT api_key, rank() OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
-            ),
-            (
                 "lead",
                 "SELECT api_key, lead(country) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
-            ),
-            (
-                "first_value",
-                "SELECT api_key, first_value(country) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
             ),
             (
                 "lag ahead",
@@ -753,7 +869,7 @@ fn views_are_refused_as_rules_are() {
             &[
                 (
                     "v",
-                    "SELECT api_key, window_end, avg(status) AS a FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
+                    "SELECT api_key, window_end, median(status) AS a FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
                 ),
                 ("w", "SELECT * FROM v"),
             ],
@@ -763,7 +879,7 @@ fn views_are_refused_as_rules_are() {
             "an aggregate in a view that nobody reads",
             &[(
                 "v",
-                "SELECT api_key, window_end, avg(status) AS a FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
+                "SELECT api_key, window_end, median(status) AS a FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
             )],
             rule("SELECT api_key FROM events"),
         ),
