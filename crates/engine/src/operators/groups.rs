@@ -166,26 +166,34 @@ impl Grouping {
         batch: &Evaluated,
         all: &mut BTreeMap<i64, Groups>,
         slots: &mut Vec<u32>,
+        length_ms: i64,
         start_of: impl Fn(i64) -> Option<i64>,
     ) -> Result<()> {
         let times = &batch.times;
+        let values = times.values();
         let by_topic = self.by_topic();
-        let start_of = |row: usize| {
-            // A row without a key belongs to no group of the topic's key.
-            let counts = times.is_valid(row) && !(by_topic && batch.keys.is_null(row));
-            counts.then(|| start_of(times.value(row))).flatten()
-        };
-        // Rows of one window mostly stand together: they are taken in by runs.
+        // A row without a key belongs to no group of the topic's key.
+        let all_count = times.null_count() == 0 && !(by_topic && batch.keys.null_count() > 0);
+        let counts =
+            |row: usize| all_count || times.is_valid(row) && !(by_topic && batch.keys.is_null(row));
+        // Rows of one window mostly stand together: they are taken in by runs, and a run is told without
+        // a division a row.
         let mut row = 0;
         while row < times.len() {
-            let start = start_of(row);
+            let start = match counts(row) {
+                true => start_of(values[row]),
+                false => None,
+            };
+            let Some(start) = start else {
+                row += 1;
+                continue;
+            };
+            let inside = |time: i64| (time.wrapping_sub(start) as u64) < length_ms as u64;
             let mut end = row + 1;
-            while end < times.len() && start_of(end) == start {
+            while end < times.len() && inside(values[end]) && counts(end) {
                 end += 1;
             }
-            if let Some(start) = start {
-                self.at(all, start)?.update(batch, row..end, slots)?;
-            }
+            self.at(all, start)?.update(batch, row..end, slots)?;
             row = end;
         }
         Ok(())

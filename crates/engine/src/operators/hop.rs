@@ -145,7 +145,7 @@ impl Operator for Hop {
         let batch = self.grouping.evaluate(rows, context)?;
         let (span, pane_ms, closed) = (self.span, self.pane_ms, self.blocks.entered);
         self.grouping
-            .take_in(&batch, &mut self.panes, &mut self.slots, |time| {
+            .take_in(&batch, &mut self.panes, &mut self.slots, pane_ms, |time| {
                 let pane = span.pane_of(time, pane_ms);
                 debug_assert!(pane.is_none_or(|pane| pane >= closed), "a late row");
                 pane

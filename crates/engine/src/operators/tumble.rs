@@ -84,10 +84,13 @@ impl Operator for Tumble {
     ) -> Result<()> {
         let batch = self.grouping.evaluate(rows, context)?;
         let size_ms = self.size_ms;
-        self.grouping
-            .take_in(&batch, &mut self.windows, &mut self.slots, |time| {
-                Some(floor(time, size_ms))
-            })
+        self.grouping.take_in(
+            &batch,
+            &mut self.windows,
+            &mut self.slots,
+            size_ms,
+            |time| Some(floor(time, size_ms)),
+        )
     }
 
     fn advance(

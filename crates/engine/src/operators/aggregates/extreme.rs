@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, StringViewArray};
 use arrow::datatypes::DataType;
+use smallvec::SmallVec;
 
 use super::state::{LittleEndian, read_optional, text, write_optional};
 use super::values::Encoding;
@@ -125,12 +126,15 @@ where
     }
 }
 
+/// A value where it stands: most texts that rules compare are short, and are found without another step.
+type Bytes = SmallVec<[u8; 24]>;
+
 /// Text and binary values, compared by their bytes.
 pub(super) struct ExtremeBytes {
     max: bool,
     /// How values are held that are not `Utf8View`.
     encoding: Option<Encoding>,
-    values: Vec<Option<Vec<u8>>>,
+    values: Vec<Option<Bytes>>,
 }
 
 impl ExtremeBytes {
@@ -148,7 +152,7 @@ impl ExtremeBytes {
 
     fn take(&mut self, slot: usize, value: &[u8]) {
         match &mut self.values[slot] {
-            None => self.values[slot] = Some(value.to_vec()),
+            None => self.values[slot] = Some(Bytes::from_slice(value)),
             Some(current) => {
                 let better = match self.max {
                     true => value > current.as_slice(),
@@ -215,12 +219,13 @@ impl AccumulatorColumn for ExtremeBytes {
         if let (None, Some(value)) = (&self.encoding, value) {
             text(value)?;
         }
-        self.values[slot] = value.map(<[u8]>::to_vec);
+        self.values[slot] = value.map(Bytes::from_slice);
         Ok(())
     }
 
     fn memory(&self) -> usize {
-        let bytes = self.values.iter().flatten().map(Vec::capacity);
-        self.values.capacity() * size_of::<Option<Vec<u8>>>() + bytes.sum::<usize>()
+        let spilled = self.values.iter().flatten().filter(|value| value.spilled());
+        let bytes = spilled.map(SmallVec::capacity);
+        self.values.capacity() * size_of::<Option<Bytes>>() + bytes.sum::<usize>()
     }
 }
