@@ -60,6 +60,18 @@ pub(crate) enum WindowKind {
 }
 
 impl Origin {
+    /// Which window it is a bound of, where one bound tells the others.
+    pub(crate) fn window(self) -> Option<u64> {
+        match self {
+            Origin::Window {
+                kind: WindowKind::Tumble | WindowKind::Hop { .. },
+                window,
+                ..
+            } => Some(window),
+            _ => None,
+        }
+    }
+
     /// Which bound of a window it is.
     pub(crate) fn part(self) -> Option<WindowPart> {
         match self {

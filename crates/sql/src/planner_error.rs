@@ -5,7 +5,7 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
-use crate::problem::{Place, Problem, SourceFile, find, nearest, token_at};
+use crate::problem::{Place, Problem, SourceFile, find, nearest, token_at, words};
 
 /// The problem that an error means; its place is the one that the error names, if any.
 pub(crate) fn plan_problem(file: &SourceFile, error: &DataFusionError) -> Problem {
@@ -116,7 +116,27 @@ fn known(file: &SourceFile, message: &str) -> Option<Problem> {
     let at = |near: &str| find(file, &[near.to_owned()]);
     if message.contains("require unique expression names") {
         let name = message.split('"').nth(1)?;
+        if name.contains('(') {
+            let message = format!("two columns are `{name}`, but for a cast");
+            let problem = Problem::new(file, find(file, &[name.to_owned()]), message);
+            return Some(problem.help("cast around the function, as in CAST(max(x) AS DOUBLE), or compute one of them in a view"));
+        }
         return Some(two_columns(file, name.rsplit('.').next().unwrap_or(name)));
+    }
+    if let Some(name) = message
+        .strip_prefix("Invalid function '")
+        .and_then(|rest| rest.split('\'').next())
+        && message.contains(&format!("Did you mean '{name}'"))
+    {
+        let words = words(file);
+        if words.contains("qualify") && words.contains("window") {
+            let problem = Problem::new(
+                file,
+                at("QUALIFY"),
+                "QUALIFY does not know the names that WINDOW gives",
+            );
+            return Some(problem.help("write OVER (PARTITION BY … ORDER BY …) in QUALIFY"));
+        }
     }
     if message.starts_with("Recursive CTE") {
         let problem = Problem::new(file, at("RECURSIVE"), "recursive queries are not supported");

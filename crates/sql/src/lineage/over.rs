@@ -77,6 +77,17 @@ impl Preparation<'_> {
             );
         };
         let plan = self.with_key(input.plan, &window.input, partition_by.iter())?;
+        if session_call(window).is_some() {
+            for key in &partition_by {
+                if key.get_type(window.input.schema())?.is_floating() {
+                    return refuse(
+                        &["session"],
+                        "a session is kept by a key that is no float: 0.0 and -0.0 are one number and two values",
+                        "key it by a text or an integer",
+                    );
+                }
+            }
+        }
         // A session's keys are compared with those of the aggregate above it, and stay as they are.
         let partition_by: Vec<Expr> = match session_call(window) {
             Some(_) => partition_by,

@@ -297,9 +297,19 @@ impl Lowering<'_> {
         let complete_ms = origins[position].complete_ms().unwrap_or_default();
         let keys = &columns[..position];
         let mut ties: Vec<usize> = Vec::new();
-        for tie in columns[position + 1..].iter().flatten() {
-            if *tie != time && !keys.contains(&Some(*tie)) && !ties.contains(tie) {
-                ties.push(*tie);
+        // Rows of one key that have the same time agree in what follows from the two.
+        let known: Vec<_> = (0..=position)
+            .filter_map(|at| Some(source(&sort.input, columns[at]?)))
+            .collect();
+        let window = origins[position].window();
+        for (tie, origin) in columns.iter().zip(&origins).skip(position + 1) {
+            let Some(tie) = *tie else {
+                continue;
+            };
+            let follows = known.contains(&source(&sort.input, tie))
+                || (window.is_some() && window == origin.window());
+            if tie != time && !keys.contains(&Some(tie)) && !follows && !ties.contains(&tie) {
+                ties.push(tie);
             }
         }
         Ok(self.sorted(input, time, complete_ms, ties))
@@ -358,6 +368,27 @@ impl Lowering<'_> {
             &meaning,
             keyed,
         ))
+    }
+}
+
+/// The column that a plan's column is, unchanged: of the last plan below in which it was made, or the
+/// input itself.
+fn source(plan: &LogicalPlan, column: usize) -> (*const LogicalPlan, usize) {
+    let below = match plan {
+        LogicalPlan::Projection(projection) => match projection.expr[column].clone().unalias() {
+            Expr::Column(of) => {
+                let place = projection.input.schema().index_of_column(&of).ok();
+                place.map(|place| (&projection.input, place))
+            }
+            _ => None,
+        },
+        LogicalPlan::Filter(filter) => Some((&filter.input, column)),
+        LogicalPlan::SubqueryAlias(alias) => Some((&alias.input, column)),
+        _ => None,
+    };
+    match below {
+        Some((input, column)) => source(input, column),
+        None => (std::ptr::from_ref(plan), column),
     }
 }
 

@@ -144,6 +144,11 @@ const WINDOWS: &[Case] = &[
         "SELECT api_key, window_start, window_end, count(*) AS n, count(*) FILTER (WHERE event_time >= window_end - INTERVAL '30 seconds') AS newest
          FROM hop(events, event_time, INTERVAL '30 seconds', INTERVAL '2 minutes') GROUP BY api_key, window_start, window_end",
     )]),
+    ("empty_minutes_in_a_session", &[], &[(
+        "r",
+        "SELECT api_key, window_start, window_end, min(date_trunc('minute', record_time)) AS m, max(event_time) FILTER (WHERE status = 100) AS x
+         FROM session(events, event_time, INTERVAL '1 minute', api_key) GROUP BY api_key, window_start, window_end",
+    )]),
     ("hop_row_by_row", &[], &[(
         "r",
         "SELECT api_key, event_time, window_start, window_end FROM hop(events, event_time, INTERVAL '1 minute', INTERVAL '2 minutes') WHERE status = 100",
@@ -202,6 +207,14 @@ const FAILURES: &[Case] = &[
         "r",
         "SELECT api_key, window_end, sum(1000 / status) AS a, count(CAST(path AS BIGINT)) AS b, count(*) FILTER (WHERE 1000 / status > 4) AS c,
          first_value(CAST(path AS BIGINT) ORDER BY 1000 / status) AS d FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
+    )]),
+    ("never_null", &[], &[(
+        "r",
+        "SELECT api_key, window_end, count(1) FILTER (WHERE is_hosting IS NOT TRUE) AS n, max(coalesce(1000 / status, 0)) AS m, coalesce(1000 / status, 1) AS k
+         FROM tumble(events, event_time, INTERVAL '90 seconds') GROUP BY api_key, window_end, coalesce(1000 / status, 1)",
+    ), (
+        "s",
+        "SELECT api_key, event_time, coalesce(1000 / status, 1) AS k, lag(coalesce(1000 / status, 1)) OVER (PARTITION BY api_key, coalesce(CAST(path AS BIGINT), 1) ORDER BY event_time) AS l FROM events",
     )]),
     ("failing_key", &[], &[(
         "r",

@@ -143,6 +143,18 @@ fn windows_frames_and_joins_that_no_stream_can_follow_are_refused() {
                 "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)\nGROUP BY api_key, window_end",
             ),
             (
+                "a session keyed by a float",
+                "SELECT latitude AS api_key, window_start, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', latitude)\nGROUP BY latitude, window_start, window_end",
+            ),
+            (
+                "a name of WINDOW in QUALIFY",
+                "SELECT api_key, row_number() OVER w AS n\nFROM events\nWINDOW w AS (PARTITION BY api_key ORDER BY event_time)\nQUALIFY row_number() OVER w = 1",
+            ),
+            (
+                "aggregates that differ in a cast alone",
+                "SELECT api_key, window_end, max(CAST(amount AS DOUBLE)) AS a, max(amount) AS b\nFROM tumble(events, event_time, INTERVAL '1 minute')\nGROUP BY api_key, window_end",
+            ),
+            (
                 "the rows of a session",
                 "SELECT api_key, event_time, window_start\nFROM session(events, event_time, INTERVAL '1 minute', api_key)",
             ),

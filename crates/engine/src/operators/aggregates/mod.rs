@@ -216,7 +216,20 @@ fn primitive_column<T: ArrowPrimitiveType>(
     valid: NullBuffer,
     result: &DataType,
 ) -> Result<ArrayRef> {
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values.to_vec()), Some(valid));
+    // What lies below a null is zero: some functions compute over it, and overflow on the extremes that
+    // stand for no value.
+    let values: Vec<T::Native> = values
+        .iter()
+        .zip(&valid)
+        .map(|(&value, is_valid)| {
+            if is_valid {
+                value
+            } else {
+                T::Native::default()
+            }
+        })
+        .collect();
+    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values), Some(valid));
     if result.is_temporal() || matches!(result, DataType::Decimal128(..)) {
         // The same integers under the result's own zone, precision and scale.
         return Ok(Arc::new(array.with_data_type(result.clone())));
