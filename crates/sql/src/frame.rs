@@ -81,10 +81,10 @@ fn distance(bound: &ScalarValue, units: FrameUnits) -> Result<u64, Unprepared> {
             ),
         };
     }
-    let is_length = !bound
+    let is_length = bound
         .try_as_str()
         .flatten()
-        .is_some_and(|text| text.trim().parse::<f64>().is_ok());
+        .is_none_or(|text| text.trim().parse::<f64>().is_err());
     let interval = DataType::Interval(IntervalUnit::MonthDayNano);
     match bound.cast_to(&interval) {
         Ok(ScalarValue::IntervalMonthDayNano(Some(value)))

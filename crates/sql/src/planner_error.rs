@@ -103,6 +103,13 @@ fn schema_problem(file: &SourceFile, error: &SchemaError) -> Problem {
 }
 
 fn two_columns(file: &SourceFile, name: &str) -> Problem {
+    if let Some((function, _)) = name.split_once('(') {
+        let place = find(file, &[function.to_owned()]);
+        let message = format!("two columns are `{name}`: a cast alone does not tell them apart");
+        return Problem::new(file, place, message).help(
+            "cast around the function, as in CAST(max(x) AS DOUBLE), or compute one of them in a view",
+        );
+    }
     Problem::new(
         file,
         find(file, &[name.to_owned()]),
@@ -116,11 +123,6 @@ fn known(file: &SourceFile, message: &str) -> Option<Problem> {
     let at = |near: &str| find(file, &[near.to_owned()]);
     if message.contains("require unique expression names") {
         let name = message.split('"').nth(1)?;
-        if name.contains('(') {
-            let message = format!("two columns are `{name}`, but for a cast");
-            let problem = Problem::new(file, find(file, &[name.to_owned()]), message);
-            return Some(problem.help("cast around the function, as in CAST(max(x) AS DOUBLE), or compute one of them in a view"));
-        }
         return Some(two_columns(file, name.rsplit('.').next().unwrap_or(name)));
     }
     if let Some(name) = message

@@ -52,14 +52,11 @@ impl Preparation<'_> {
                 "the join reads reference tables alone, and what reads no events finds nothing",
                 "join them to events or a view",
             ),
+            [false, true] if join.join_type == JoinType::Right => keeps_table_rows(),
             [false, true] => self.lookup(join, number),
             [true, false] => match join.join_type {
                 JoinType::Inner | JoinType::Right => self.lookup(&swapped(join)?, number),
-                _ => refuse(
-                    &["LEFT", "IN ( SELECT", "EXISTS", "JOIN"],
-                    "the join keeps rows of a reference table, which have no time",
-                    "read FROM events LEFT JOIN the table",
-                ),
+                _ => keeps_table_rows(),
             },
             [false, false] => match join.join_type {
                 JoinType::Right => self.windows(&swapped(join)?, number),
@@ -227,6 +224,14 @@ impl Preparation<'_> {
                 .collect(),
         })
     }
+}
+
+fn keeps_table_rows<T>() -> Result<T, Unprepared> {
+    refuse(
+        &["LEFT", "RIGHT", "IN ( SELECT", "EXISTS", "JOIN"],
+        "the join keeps rows of a reference table, which have no time",
+        "read FROM events LEFT JOIN the table",
+    )
 }
 
 /// The kinds of join that the engine knows.

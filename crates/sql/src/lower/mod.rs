@@ -193,7 +193,7 @@ impl Lowering<'_> {
         for group in split.after {
             node = self.conditions(node, &group)?;
         }
-        node = self.columns(node, all_nullable(&found.scan.projected_schema.as_arrow()))?;
+        node = self.columns(node, all_nullable(found.scan.projected_schema.as_arrow()))?;
         if !split.alone.is_empty() {
             node = self.conditions(node, &split.alone)?;
         }
