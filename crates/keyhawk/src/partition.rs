@@ -5,6 +5,7 @@
 //!                 └─▶ late rows, dead letters                                      └─▶ proposals
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use arrow::error::ArrowError;
 use keyhawk_alerts::{Dedup, Emitted, Evidence, Finding};
 use keyhawk_engine::{Findings, Machine, Step};
 use keyhawk_events::{
-    Counts, DeadLetter, Decoder, Fingerprinter, GeoDatabases, LateRow, Record, TopicSettings,
+    Counts, DeadLetter, Decoded, Decoder, Fingerprinter, GeoDatabases, LateRow, Record,
+    TopicSettings,
 };
 use serde_json::{Map, Value};
 
@@ -73,6 +75,8 @@ pub struct Processed {
     pub failed_rows: u64,
     /// The greatest offset of the records.
     pub last_offset: Option<i64>,
+    /// The rows with all columns, for the archive; None where the partition keeps none.
+    pub decoded: Option<Box<Decoded>>,
 }
 
 /// A partition's decoder, machine and dedup.
@@ -81,6 +85,8 @@ pub struct Partition {
     partition: i32,
     rules: Arc<RuleSet>,
     decoder: Decoder,
+    /// Where all columns are decoded, those that the machine takes.
+    machine_columns: Option<Vec<usize>>,
     machine: Machine,
     dedup: Dedup,
 }
@@ -95,10 +101,56 @@ impl Partition {
         fingerprinter: &Arc<Fingerprinter>,
         geo: &Arc<GeoDatabases>,
     ) -> Result<Self, Error> {
+        let columns = Some(&rules.compiled.columns);
+        Self::reading(
+            columns,
+            rules,
+            deployment,
+            topic,
+            partition,
+            fingerprinter,
+            geo,
+        )
+    }
+
+    /// The same, with all columns of the table decoded, and given with the rest: for an archive. A
+    /// record is then a dead letter also where a field cannot be read that no rule asks for.
+    pub fn with_all_columns(
+        rules: &Arc<RuleSet>,
+        deployment: &str,
+        topic: TopicSettings,
+        partition: i32,
+        fingerprinter: &Arc<Fingerprinter>,
+        geo: &Arc<GeoDatabases>,
+    ) -> Result<Self, Error> {
+        let mut made = Self::reading(
+            None,
+            rules,
+            deployment,
+            topic,
+            partition,
+            fingerprinter,
+            geo,
+        )?;
+        let fields = made.decoder.schema().fields().iter().enumerate();
+        let columns = fields.filter(|(_, field)| rules.compiled.columns.contains(field.name()));
+        made.machine_columns = Some(columns.map(|(column, _)| column).collect());
+        Ok(made)
+    }
+
+    fn reading(
+        columns: Option<&BTreeSet<String>>,
+        rules: &Arc<RuleSet>,
+        deployment: &str,
+        topic: TopicSettings,
+        partition: i32,
+        fingerprinter: &Arc<Fingerprinter>,
+        geo: &Arc<GeoDatabases>,
+    ) -> Result<Self, Error> {
         let name = topic.topic.clone();
         let decoder = Decoder::new(
             Arc::clone(&rules.schema),
-            Some(&rules.compiled.columns),
+            columns,
             topic,
             partition,
             Arc::clone(fingerprinter),
@@ -109,6 +161,7 @@ impl Partition {
             topic: name,
             partition,
             decoder,
+            machine_columns: None,
             machine: Machine::new(Arc::clone(&rules.compiled.program), deployment)?,
             dedup: Dedup::new(deployment.to_owned(), Arc::clone(&rules.alerts)),
             rules: Arc::clone(rules),
@@ -147,16 +200,26 @@ impl Partition {
 
     /// Processes the open batch.
     pub fn process(&mut self) -> Result<Processed, Error> {
-        let decoded = self.decoder.finish();
-        let step = self.machine.process(&decoded.events, &decoded.watermarks)?;
+        let mut decoded = self.decoder.finish();
+        let step = match &self.machine_columns {
+            None => self.machine.process(&decoded.events, &decoded.watermarks)?,
+            Some(columns) => {
+                let events = decoded
+                    .events
+                    .project(columns)
+                    .expect("the columns were found in the decoder's own schema");
+                self.machine.process(&events, &decoded.watermarks)?
+            }
+        };
         let mut processed = self.emit(step, &decoded.watermarks)?;
         if let Some(&watermark) = decoded.watermarks.last() {
             self.dedup.advance(watermark, &mut processed.emitted);
         }
-        processed.late = decoded.late;
-        processed.dead = decoded.dead;
+        processed.late = std::mem::take(&mut decoded.late);
+        processed.dead = std::mem::take(&mut decoded.dead);
         processed.counts = decoded.counts;
         processed.last_offset = decoded.last_offset;
+        processed.decoded = self.machine_columns.as_ref().map(|_| Box::new(decoded));
         Ok(processed)
     }
 

@@ -10,7 +10,7 @@
 //! The partition whose time is furthest behind is read next, so that little is held while the others
 //! wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use std::thread;
 
 use arrow::array::RecordBatch;
 use keyhawk_engine::{Machine, Step};
-use keyhawk_events::{Counts, Decoder, Fingerprinter, GeoDatabases, TopicSettings};
+use keyhawk_events::{Counts, Decoder, EventsSchema, Fingerprinter, GeoDatabases, TopicSettings};
 
 use crate::history::{
     Behind, Columns, Error as HistoryError, HistoryFile, Lines, PartitionName, PartitionReader,
@@ -67,7 +67,20 @@ pub fn open(
     rules: &RuleSet,
     reading: &Reading,
 ) -> Result<Vec<Input>, HistoryError> {
-    let wanted = Some(&rules.compiled.columns);
+    open_columns(paths, &rules.schema, &rules.compiled.columns, reading)
+}
+
+/// The same, for these columns of the table.
+///
+/// # Errors
+/// As [`open`], and a column that the table does not have.
+pub fn open_columns(
+    paths: &[PathBuf],
+    table: &Arc<EventsSchema>,
+    columns: &BTreeSet<String>,
+    reading: &Reading,
+) -> Result<Vec<Input>, HistoryError> {
+    let wanted = Some(columns);
     let mut inputs = Vec::new();
     let mut lines: Vec<PathBuf> = Vec::new();
     let mut partitions: BTreeMap<PartitionName, Vec<(Arc<HistoryFile>, i64, usize)>> =
@@ -76,7 +89,7 @@ pub fn open(
         for path in locate(path)? {
             if !is_history(&path)? {
                 let decoder = Decoder::new(
-                    Arc::clone(&rules.schema),
+                    Arc::clone(table),
                     wanted,
                     reading.topic.clone(),
                     i32::try_from(lines.len()).unwrap_or(i32::MAX),
@@ -108,7 +121,7 @@ pub fn open(
             });
         }
     }
-    let columns = Columns::new(&rules.schema, wanted).map_err(HistoryError::Decode)?;
+    let columns = Columns::new(table, wanted).map_err(HistoryError::Decode)?;
     let columns = Arc::new(columns);
     for (name, files) in partitions {
         let reader = PartitionReader::new(name, files, Arc::clone(&columns), &reading.topic);

@@ -321,6 +321,36 @@ pub(super) const SECTIONS: &[Section] = &[
         )],
     },
     Section {
+        name: "archive",
+        doc: "History for `backtest`, `replay` and `sql`: every event that `run` decodes, late ones \
+              marked, as Parquet files with all columns. Offsets are committed without waiting for \
+              it. A stop completes the files; a crash costs the rows of those that are not complete.",
+        keys: &[
+            unset(
+                "folder",
+                "a path or a file: URL",
+                r#""history""#,
+                "Where the files go; made where it does not exist. Without it nothing is archived. \
+                 With it, a record is a dead letter if any field of it cannot be read, also one \
+                 that no rule asks for.",
+            ),
+            key(
+                "file_bytes_max",
+                "a size",
+                r#""256MiB""#,
+                "A file is complete once it has about this much. It is in any case when the hour \
+                 changes.",
+            ),
+            key(
+                "file_age_max",
+                "a duration",
+                r#""15m""#,
+                "A file is complete at the latest this long after its first row was written, so \
+                 that a crash costs no more than this.",
+            ),
+        ],
+    },
+    Section {
         name: "guard",
         doc: "What becomes of the commands that rules propose.",
         keys: &[

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,12 +12,12 @@ use keyhawk_connectors::kafka::Properties;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::Document;
+use super::document::{Document, Table};
 use super::error::Error;
 use super::keys::{self, SECRET_PROPERTIES, TAKES_SECRET};
 use super::setting::{Setting, Wrong};
 use super::{
-    Chat, Config, Console, GeoIp, Identity, Kafka, Log, Output, Rules, SecretSource, Topic,
+    Archive, Chat, Config, Console, GeoIp, Identity, Kafka, Log, Output, Rules, SecretSource, Topic,
 };
 
 /// What a file says.
@@ -60,6 +60,7 @@ pub(super) fn parse<'t>(path: &Path, text: &'t str) -> Result<File<'t>, Error> {
     let output = document.table("output");
     let identity = document.table("identity");
     let geoip = document.table("geoip");
+    let archive = document.table("archive");
     let guard = document.table("guard");
     let chat = document.table("chat");
     let log = document.table("log");
@@ -100,6 +101,7 @@ pub(super) fn parse<'t>(path: &Path, text: &'t str) -> Result<File<'t>, Error> {
         rules: Rules {
             dir: document.table("rules").get("dir")?,
         },
+        archive: archive_of(&archive)?,
         guard: GuardConfig {
             mode: guard.get("mode")?,
             auto_rules: guard
@@ -136,6 +138,18 @@ pub(super) fn parse<'t>(path: &Path, text: &'t str) -> Result<File<'t>, Error> {
         properties: properties(&document)?,
         document,
     })
+}
+
+/// What is wrong with a value is said also where there is no folder.
+fn archive_of(table: &Table<'_>) -> Result<Option<Archive>, Error> {
+    let file_bytes_max = bytes(table.get("file_bytes_max")?);
+    let file_age_max = table.get("file_age_max")?;
+    let folder: Option<PathBuf> = table.optional("folder")?;
+    Ok(folder.map(|folder| Archive {
+        folder,
+        file_bytes_max,
+        file_age_max,
+    }))
 }
 
 fn topics(document: &Document<'_>) -> Result<BTreeMap<String, Topic>, Error> {

@@ -48,6 +48,16 @@ pub(super) fn resolve(
         }
     }
 
+    if let Some(archive) = &mut settings.archive {
+        let folder =
+            crate::history::local(&archive.folder).map_err(|error| Error::Contradiction {
+                place: document.place_of(&["archive", "folder"]),
+                problem: error.to_string(),
+                help: "name a folder of this machine, or of a file system that is mounted on it",
+            })?;
+        archive.folder = base.join(folder);
+    }
+
     let secrets = Secrets {
         document: &document,
         base,
@@ -98,6 +108,20 @@ fn refuse_zeros(document: &Document<'_>, config: &Config) -> Result<(), Error> {
         ),
         (&["geoip", "reload"], config.geoip.reload == Duration::ZERO),
         (&["chat", "max_tries"], config.chat.max_tries == 0),
+        (
+            &["archive", "file_bytes_max"],
+            config
+                .archive
+                .as_ref()
+                .is_some_and(|archive| archive.file_bytes_max == 0),
+        ),
+        (
+            &["archive", "file_age_max"],
+            config
+                .archive
+                .as_ref()
+                .is_some_and(|archive| archive.file_age_max.is_zero()),
+        ),
     ];
     for (path, is_zero) in zeros {
         if *is_zero {

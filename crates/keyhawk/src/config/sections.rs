@@ -30,6 +30,8 @@ pub struct Config {
     pub geoip: GeoIp,
     /// `[rules]`
     pub rules: Rules,
+    /// `[archive]`; None where no folder is named.
+    pub archive: Option<Archive>,
     /// `[guard]`; in mode auto with at least one rule, one action and a budget.
     pub guard: GuardConfig,
     /// `[chat]`
@@ -147,6 +149,17 @@ pub struct GeoIp {
 pub struct Rules {
     /// The folder of `rules/`, `views/` and `events.toml`; absolute.
     pub dir: PathBuf,
+}
+
+/// Decoded events as files, for backtests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The folder, an absolute path.
+    pub folder: PathBuf,
+    /// Bytes after which a file is complete; never zero.
+    pub file_bytes_max: usize,
+    /// How long after its first row a file is complete at the latest; never zero.
+    pub file_age_max: Duration,
 }
 
 /// Messages to a chat.

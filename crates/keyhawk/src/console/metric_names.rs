@@ -107,6 +107,36 @@ pub const METRICS: &[Metric] = &[
         "How far a partition's watermark is behind the clock, by `topic` and `partition`.",
     ),
     metric(
+        "keyhawk_archive_rows_total",
+        Kind::Counter,
+        Unit::Count,
+        "Rows in complete files of the archive, late ones included.",
+    ),
+    metric(
+        "keyhawk_archive_bytes_total",
+        Kind::Counter,
+        Unit::Bytes,
+        "Bytes of complete files of the archive.",
+    ),
+    metric(
+        "keyhawk_archive_files_total",
+        Kind::Counter,
+        Unit::Count,
+        "Files of the archive that were completed.",
+    ),
+    metric(
+        "keyhawk_archive_errors_total",
+        Kind::Counter,
+        Unit::Count,
+        "Tries to write to the archive that failed; each is tried again for a while.",
+    ),
+    metric(
+        "keyhawk_archive_lost_rows_total",
+        Kind::Counter,
+        Unit::Count,
+        "Rows that are not archived, since their file could not be written.",
+    ),
+    metric(
         "keyhawk_findings_total",
         Kind::Counter,
         Unit::Count,

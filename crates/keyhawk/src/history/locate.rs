@@ -62,7 +62,7 @@ pub fn locate(input: &Path) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// A URL of another scheme.
-pub(super) fn local(input: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn local(input: &Path) -> Result<PathBuf, Error> {
     let Some((scheme, rest)) = input.to_str().and_then(|text| text.split_once("://")) else {
         return Ok(input.to_owned());
     };

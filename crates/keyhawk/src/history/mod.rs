@@ -32,9 +32,10 @@ pub use error::Error;
 pub use file::{HistoryFile, PartitionName};
 pub(crate) use guard::guarded;
 pub use lines::Lines;
+pub(crate) use locate::local;
 pub use locate::{is_history, locate};
 pub use partition::{Behind, Chunk, PartitionReader};
-pub use write::{ArchiveSettings, ArchiveWriter, all_rows};
+pub use write::{ArchiveSettings, ArchiveWriter, Retry, Written, all_rows};
 
 /// Columns of truth values that say why a row is not among the events; a file without one of them has
 /// no row so marked.

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -65,6 +65,21 @@ impl ArchiveSettings {
     }
 }
 
+/// What a writer has completed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files under their own names.
+    pub files: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Says whether bytes that the system did not take are to be written again; it may wait before it
+/// answers.
+pub type Retry = Arc<dyn Fn(&io::Error) -> bool + Send + Sync>;
+
 /// Writes the rows of any number of partitions.
 pub struct ArchiveWriter {
     folder: PathBuf,
@@ -76,7 +91,8 @@ pub struct ArchiveWriter {
     open: BTreeMap<PartitionName, OpenFile>,
     /// The greatest time of each partition, and its greatest offset.
     reached: BTreeMap<PartitionName, (i64, i64)>,
-    files: u64,
+    written: Written,
+    retry: Option<Retry>,
 }
 
 impl ArchiveWriter {
@@ -110,15 +126,29 @@ impl ArchiveWriter {
             mark: format!("{}-{nanos}", std::process::id()),
             open: BTreeMap::new(),
             reached: BTreeMap::new(),
-            files: 0,
+            written: Written::default(),
+            retry: None,
         })
+    }
+
+    /// Asks `retry` when the system does not take bytes of a file, on a full disk for example: they are
+    /// written again as long as it says so, and nothing is lost. What it refuses costs the whole file.
+    pub fn retry_with(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// What is complete by now.
+    pub fn written(&self) -> Written {
+        self.written
     }
 
     /// Writes rows of one partition, late ones included, in the order of their offsets: see [`all_rows`].
     ///
     /// # Errors
     /// Rows of several partitions, of other columns, or out of order; a file that cannot be written, which
-    /// is then not there: go on from what the last [`flush`](Self::flush) made durable.
+    /// is then not there, while this writer is of no more use: go on with another from what is
+    /// [`written`](Self::written).
     pub fn push(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         if rows.num_rows() == 0 {
             return Ok(());
@@ -181,7 +211,7 @@ impl ArchiveWriter {
     /// A file that cannot be written.
     pub fn close(mut self) -> Result<u64, Error> {
         self.flush()?;
-        Ok(self.files)
+        Ok(self.written.files)
     }
 
     /// Appends rows, one at least, whose greatest time is of the hour of `time_ms`.
@@ -201,12 +231,14 @@ impl ArchiveWriter {
                 self.mark
             );
             let path = self.folder.join(unfinished);
-            let file = OpenFile::create(path, &self.schema, &self.properties, first)?;
+            let retry = self.retry.clone();
+            let file = OpenFile::create(path, &self.schema, &self.properties, first, retry)?;
             self.open.insert(name.clone(), file);
         }
         let file = self.open.get_mut(name).expect("it was opened above");
         file.hour_ms = hour_of(time_ms);
         file.last = last;
+        file.rows += rows.num_rows() as u64;
         let written = file.writer.write(rows);
         written.map_err(|error| unwritable(&file.path.0, error))?;
         if file.writer.bytes_written() + file.writer.in_progress_size() >= self.file_bytes_max {
@@ -227,18 +259,23 @@ impl ArchiveWriter {
         let OpenFile {
             writer,
             path: unfinished,
+            rows,
             ..
         } = file;
-        let durable = || -> Result<(), Box<dyn std::error::Error>> {
-            let file = writer.into_inner()?.into_inner()?;
+        let durable = || -> Result<u64, Box<dyn std::error::Error>> {
+            let buffered = writer.into_inner()?.into_inner();
+            let file = buffered.map_err(io::IntoInnerError::into_error)?.file;
             file.sync_all()?;
+            let bytes = file.metadata()?.len();
             fs::rename(&unfinished.0, &path)?;
             // The name itself is durable once the folder is.
             File::open(&self.folder)?.sync_all()?;
-            Ok(())
+            Ok(bytes)
         };
-        durable().map_err(|error| unwritable(&path, error))?;
-        self.files += 1;
+        let bytes = durable().map_err(|error| unwritable(&path, error))?;
+        self.written.files += 1;
+        self.written.rows += rows;
+        self.written.bytes += bytes;
         Ok(())
     }
 }
@@ -246,10 +283,11 @@ impl ArchiveWriter {
 /// A file under its first name.
 struct OpenFile {
     path: Unfinished,
-    writer: ArrowWriter<BufWriter<File>>,
+    writer: ArrowWriter<BufWriter<Persistent>>,
     first: i64,
     last: i64,
     hour_ms: i64,
+    rows: u64,
 }
 
 impl OpenFile {
@@ -258,11 +296,12 @@ impl OpenFile {
         schema: &SchemaRef,
         properties: &WriterProperties,
         first: i64,
+        retry: Option<Retry>,
     ) -> Result<Self, Error> {
         let file = File::create_new(&path).map_err(|error| unwritable(&path, error))?;
         let path = Unfinished(path);
         let writer = ArrowWriter::try_new(
-            BufWriter::new(file),
+            BufWriter::new(Persistent { file, retry }),
             Arc::clone(schema),
             Some(properties.clone()),
         )
@@ -273,7 +312,30 @@ impl OpenFile {
             first,
             last: first,
             hour_ms: 0,
+            rows: 0,
         })
+    }
+}
+
+/// A file that tries again. A write that failed has taken none of its bytes, so that the same may be
+/// written again; that a sync failed says nothing of the sort.
+struct Persistent {
+    file: File,
+    retry: Option<Retry>,
+}
+
+impl Write for Persistent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match (self.file.write(bytes), &self.retry) {
+                (Err(error), Some(retry)) if retry(&error) => {}
+                (result, _) => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -390,5 +452,28 @@ fn unwritable(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::Unwritable {
         path: path.to_owned(),
         problem: error.to_string(),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_find_no_room_are_written_again_as_long_as_is_asked_for() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let retry: Retry = Arc::new(move |error: &io::Error| {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            count.fetch_add(1, Ordering::Relaxed) < 3
+        });
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let retry = Some(retry);
+        let written = Persistent { file, retry }.write(b"rows");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
     }
 }

@@ -5,6 +5,7 @@
 //!                         ├─▶ kh-pipeline: Partition … ─▶ Delivery ──┤
 //!   kh-sink ──▶ receipts ─┤        ▲                                 └──▶ kh-source: commits
 //!   kh-geoip ─▶ databases ┘        └─ held batches, revokes, ticks
+//!                                          └──▶ kh-archive ──▶ files of history
 //!
 //!   main: waits for a signal or the pipeline's end        kh-chat: alerts topic ─▶ webhook
 //! ```
@@ -13,6 +14,7 @@
 //! own threads and comes back as messages. State is in memory: windows that are open at a stop are
 //! forgotten, and so is what a key was seen to do before.
 
+mod archive;
 mod geo_watch;
 mod lane;
 mod late_share;
@@ -31,16 +33,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keyhawk_sql::Problem;
 
 use crate::config::{self, Config};
-use crate::{partition, rule_set};
+use crate::{history, partition, rule_set};
 
 /// How long a rebalance or a stop waits for outputs and commits. With the four seconds that the
 /// source may take to leave the group and the two and a half of the sink, a stop stays below ten.
 const RELEASE_WAIT: Duration = Duration::from_secs(3);
+/// How long after a signal the archive's files may take to be complete; they are at it from the moment
+/// at which the partitions are given back.
+const ARCHIVE_WITHIN: Duration = Duration::from_secs(9);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub enum Error {
     Events(keyhawk_events::Error),
     /// A partition's pipeline cannot be made.
     Partition(partition::Error),
+    /// The archive's folder.
+    Archive(history::Error),
     /// Kafka or the webhook's address.
     Connect(keyhawk_connectors::Error),
     /// The console's address cannot be had.
@@ -112,6 +119,10 @@ impl fmt::Display for Error {
             ),
             Error::Events(error) => error.fmt(f),
             Error::Partition(error) => error.fmt(f),
+            Error::Archive(error) => write!(
+                f,
+                "the archive: {error}; set another `folder` in [archive], or none"
+            ),
             Error::Connect(error) => error.fmt(f),
             Error::Console { address, source } => write!(
                 f,
@@ -152,6 +163,7 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
         pipeline,
         console,
         chat,
+        archive,
         ..
     } = ready;
     let pipeline = pipeline.with(geo, Arc::clone(&stopping));
@@ -166,7 +178,11 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
     if let Ok(Wake::Stop) = woken.recv() {
         tracing::info!("stopping: what was read is finished, published and committed");
     }
+    let archive_until = Instant::now() + ARCHIVE_WITHIN;
     stopping.store(true, Ordering::Release);
+    if let Some(archive) = &archive {
+        archive.hurry();
+    }
     control.stop();
     // Side by side with the pipeline's end: a message under way may take its time.
     if let Some(chat) = chat {
@@ -176,6 +192,9 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
         tracing::error!("the pipeline panicked; this is a fault of Keyhawk, please report it");
         Ended::Failed
     });
+    if let Some(archive) = archive {
+        archive.wait(archive_until);
+    }
     console.stop();
     tracing::info!("stopped");
     Ok(ended)

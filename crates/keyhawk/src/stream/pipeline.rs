@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A batch is held, and so counts against the source's prefetch, until it is processed. Batches wait
-//! while their partition is paused (too many outputs in flight) or the producer's queue is full.
+//! while their partition is paused (too many outputs in flight), or the producer's or the archive's queue
+//! is full.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use keyhawk_engine::delivery::{
 };
 use keyhawk_events::{Fingerprinter, GeoDatabases, Record, TopicSettings};
 
+use super::archive::Archive;
 use super::geo_watch::GeoWatch;
 use super::lane::{self, Lane, failure, named};
 use super::outbox::Outbox;
@@ -52,6 +54,8 @@ pub(super) struct Factory {
     pub(super) topics: BTreeMap<String, TopicSettings>,
     pub(super) fingerprinter: Arc<Fingerprinter>,
     pub(super) geo: Arc<GeoDatabases>,
+    /// Whether partitions decode all columns, for an archive.
+    pub(super) archives: bool,
 }
 
 /// A pipeline whose thread is not started yet.
@@ -62,6 +66,7 @@ pub(super) struct Unstarted {
     pub(super) source: Source,
     pub(super) events: Receiver<SourceEvent>,
     pub(super) status: Arc<Status>,
+    pub(super) archive: Option<Archive>,
 }
 
 impl Unstarted {
@@ -74,6 +79,7 @@ impl Unstarted {
             source,
             events,
             status,
+            archive,
         } = self;
         Pipeline {
             factory,
@@ -83,6 +89,7 @@ impl Unstarted {
             source,
             events,
             status,
+            archive,
             geo,
             stopping,
             stop_seen: None,
@@ -108,6 +115,7 @@ pub(super) struct Pipeline {
     control: SourceControl,
     events: Receiver<SourceEvent>,
     status: Arc<Status>,
+    archive: Option<Archive>,
     geo: GeoWatch,
     stopping: Arc<AtomicBool>,
     stop_seen: Option<Instant>,
@@ -141,6 +149,8 @@ impl Pipeline {
                 break;
             }
         }
+        // Its files are completed beside the producer's last messages.
+        self.archive = None;
         self.tell(Event::Stop);
         if !self.delivered_all {
             tracing::warn!(
@@ -259,6 +269,9 @@ impl Pipeline {
             };
             lane.partition = None;
             lane.held.clear();
+            if let Some(archive) = &self.archive {
+                archive.close(key);
+            }
             // No answer comes before the release. Its fate unknown, the position is committed again.
             let (assigned, sent) = (lane.assigned.clone(), lane.commit_sent);
             if let Some(next_offset) = sent {
@@ -312,6 +325,7 @@ impl Pipeline {
     /// Processes the partition's batches as far as delivery and the producer have room.
     fn process_held(&mut self, key: &TopicPartition) {
         while !self.outbox.is_full()
+            && !self.archive.as_ref().is_some_and(Archive::is_full)
             && let Some(lane) = self.lanes.get_mut(key)
             && !lane.paused
             && let Some(batch) = lane.held.pop_front()
@@ -336,7 +350,12 @@ impl Pipeline {
                 });
             }
             match partition.process() {
-                Ok(processed) => {
+                Ok(mut processed) => {
+                    if let (Some(archive), Some(decoded)) =
+                        (&self.archive, processed.decoded.take())
+                    {
+                        archive.push(key, decoded);
+                    }
                     let epoch = Epoch(lane.assigned.epoch);
                     let next_offset = batch.next_offset();
                     let place = Place {

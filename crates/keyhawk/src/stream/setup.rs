@@ -8,6 +8,7 @@ use keyhawk_connectors::kafka::{Sink, SinkConfig, Source, SourceConfig, SourceCo
 use keyhawk_connectors::{AlertsReader, AlertsReaderConfig, SecretUrl, WebhookConfig};
 use keyhawk_events::{Fingerprinter, GeoConfig, GeoDatabases, TopicSettings};
 
+use super::archive::{self, ArchiveThread};
 use super::outbox::Outbox;
 use super::outputs::Publisher;
 use super::pipeline::{Factory, Unstarted};
@@ -22,6 +23,7 @@ pub(super) struct Ready {
     pub(super) pipeline: Unstarted,
     pub(super) console: ConsoleHandle,
     pub(super) chat: Option<AlertsReader>,
+    pub(super) archive: Option<ArchiveThread>,
     pub(super) geo: Arc<GeoDatabases>,
 }
 
@@ -66,9 +68,18 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
         topics,
         fingerprinter,
         geo: Arc::clone(&geo),
+        archives: config.archive.is_some(),
     };
     factory.check().map_err(Error::Partition)?;
 
+    let (archive, archive_thread) = match &config.archive {
+        Some(settings) => {
+            let (archive, thread) = archive::spawn(settings, &rules.schema)?;
+            tracing::info!(folder = %settings.folder.display(), "events are archived");
+            (Some(archive), Some(thread))
+        }
+        None => (None, None),
+    };
     let mut sink = SinkConfig::new(config.kafka.brokers.join(","));
     sink.client_id.clone_from(&config.kafka.client_id);
     sink.properties = config.kafka.properties.clone();
@@ -86,11 +97,13 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
         source,
         events,
         status,
+        archive,
     };
     Ok(Ready {
         pipeline,
         console,
         chat,
+        archive: archive_thread,
         geo,
     })
 }
@@ -187,6 +200,10 @@ impl Factory {
             geo,
             ..
         } = self;
-        Partition::new(rules, deployment, settings, partition, fingerprinter, geo)
+        let new = match self.archives {
+            true => Partition::with_all_columns,
+            false => Partition::new,
+        };
+        new(rules, deployment, settings, partition, fingerprinter, geo)
     }
 }

@@ -1,5 +1,6 @@
 //! `keyhawk run` as a user starts it: the real binary between a real Kafka and a real webhook.
 
+mod archive;
 mod expected;
 mod instance;
 mod traffic;
@@ -34,6 +35,10 @@ pub fn trials(harness: &'static Harness) -> Vec<Trial> {
         harness.trial(
             "a_stop_and_a_restart_between_two_attacks_lose_no_finding",
             a_stop_and_a_restart_between_two_attacks_lose_no_finding,
+        ),
+        harness.trial(
+            "a_backtest_of_the_archive_finds_what_the_stream_found",
+            archive::a_backtest_of_the_archive_finds_what_the_stream_found,
         ),
         harness.trial(
             "run_refuses_to_start_without_a_secret",

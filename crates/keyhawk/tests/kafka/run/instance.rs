@@ -91,7 +91,7 @@ impl Installation {
     }
 
     fn config(&self, broker: &Broker, webhook: Option<&str>) -> String {
-        let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql");
+        let sql = self.rules();
         let (city, asn, anonymous) = self.geo_files();
         let mut text = format!(
             r#"
@@ -150,6 +150,33 @@ level = "info,keyhawk=debug"
             .unwrap();
         }
         text
+    }
+
+    /// The shipped rules.
+    pub fn rules(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql")
+    }
+
+    /// Turns the archive on; returns its folder.
+    pub fn archive_to(&self, name: &str) -> PathBuf {
+        let mut text = fs::read_to_string(self.config_path()).unwrap();
+        write!(text, "[archive]\nfolder = \"{name}\"\n").unwrap();
+        fs::write(self.config_path(), text).unwrap();
+        self.folder.path().join(name)
+    }
+
+    /// What another command says on standard output, with the same configuration.
+    pub fn keyhawk(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_keyhawk"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config_path())
+            .env(SECRET_VARIABLE, SECRET)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The same configuration, save that nobody set a secret.

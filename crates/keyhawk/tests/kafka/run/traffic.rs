@@ -150,6 +150,13 @@ impl Traffic {
         });
     }
 
+    /// Whether the record is one that must come out late.
+    pub fn is_late(&self, number: usize) -> bool {
+        let record = &self.records[number];
+        self.late
+            .contains(&(record.partition as i32, record.offset))
+    }
+
     /// The offset after the last record of each partition.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         self.ends_of(self.records.len())
