@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bound;
 pub mod delivery;
 mod error;
 mod evaluate;
@@ -23,6 +24,7 @@ mod operators;
 pub mod program;
 mod rows;
 
+pub use bound::{Bound, Kept, State, Wait};
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use finding::{FindingId, Findings, LINEAGE_PREFIX, OFFSET_COLUMNS, Place, Step, TIME_COLUMN};

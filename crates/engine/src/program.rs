@@ -16,6 +16,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
 use keyhawk_functions::{KeyedFold, SessionLimits};
 
+use crate::bound::Kept;
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
@@ -132,6 +133,8 @@ pub struct OverFunction {
     pub fold: FoldFactory,
     /// Its arguments.
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
+    /// What the state of a key holds at most.
+    pub keeps: Kept,
 }
 
 /// A table that rows are joined with: a registry of keys, routes, networks.
@@ -319,6 +322,12 @@ impl Program {
     /// The columns of `events` that a batch must have, in this order.
     pub fn input(&self) -> &SchemaRef {
         &self.input
+    }
+
+    /// The column of the input that the topic is keyed by.
+    pub fn key(&self) -> Option<&str> {
+        let column = self.key_column?;
+        Some(self.input.field(column).name())
     }
 
     /// The rules, in the order of their numbers in findings.

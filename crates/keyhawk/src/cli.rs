@@ -38,8 +38,21 @@ enum Command {
     /// Credentials are kept as fingerprints. A record that has any unreadable field is left out and
     /// counted; late rows are kept, marked. `replay` and `backtest` read what this writes.
     Archive(ArchiveArgs),
+    /// Ask history in SQL, at a prompt: how a rule begins.
+    ///
+    /// The table `events` is the files; views and reference tables are those of --rules. Any SELECT
+    /// that DataFusion runs is taken, ORDER BY and LIMIT too, with Keyhawk's functions and the window
+    /// tables: FROM tumble(events, event_time, INTERVAL '10 minutes'). A question ends with `;` and
+    /// may have several lines; `\d` lists tables and columns, `\?` helps, `\q` ends. Questions that are
+    /// piped in are answered one after another.
+    Sql(SqlArgs),
     /// Load rules and print each problem with its place and its cure.
     Check(CheckArgs),
+    /// Show how a rule runs: its operators, what each keeps, and how long a finding takes.
+    ///
+    /// The operators are a tree, findings at its top and events at its bottom. Without a rule, all
+    /// rules, a line each.
+    Explain(ExplainArgs),
     /// Run the tests that stand beside rules, `NAME.test.toml`, each case on both engines.
     ///
     /// A failing case shows the rows expected (-) and found (+). The exit status is 0 if all cases
@@ -116,12 +129,50 @@ pub struct ArchiveArgs {
     pub topic: Option<String>,
 }
 
+/// Arguments of `sql`.
+#[derive(Args)]
+pub struct SqlArgs {
+    /// Files of events: Parquet as `archive` and `run` write it, or one JSON object a line; a pattern
+    /// in quotes ('history/*.parquet') or a folder of .parquet files. Can be given several times.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub input: Vec<PathBuf>,
+    /// A rule directory, for its views, its reference tables and the columns of its `events.toml`.
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// Answer this, and end: no prompt.
+    #[arg(short = 'c', long = "command", value_name = "QUERY")]
+    pub query: Option<String>,
+    /// A configuration, for the GeoIP databases, the secret and the topic's settings; for JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The topic that files of JSON lines stand for.
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
+}
+
 /// Arguments of `check`.
 #[derive(Args)]
 pub struct CheckArgs {
     /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+}
+
+/// Arguments of `explain`.
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The rule: the name of its file, without the ending.
+    #[arg(value_name = "RULE")]
+    pub rule: Option<String>,
+    /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
+    #[arg(long, value_name = "DIR")]
+    pub rules: PathBuf,
+    /// A configuration, for the bound of the topic: how late events may come.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The topic of the configuration; the first one where it is not named.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub topic: Option<String>,
 }
 
 /// Arguments of `test`.
@@ -168,7 +219,9 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(&args),
         Command::Backtest(args) => commands::backtest::run(&args),
         Command::Archive(args) => commands::archive::run(&args),
+        Command::Sql(args) => commands::sql::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Fingerprint(args) => commands::fingerprint::run(&args),
         Command::Lag(args) => commands::lag::run(&args),

@@ -23,6 +23,7 @@ pub mod finding_rows;
 pub mod history;
 pub mod logging;
 pub mod partition;
+mod prompt;
 pub mod replay;
 pub mod rule_set;
 pub mod rule_tests;

@@ -18,6 +18,7 @@ mod batch;
 mod catalog;
 mod compile;
 mod error;
+pub mod explain;
 mod expressions;
 mod frame;
 mod header;
@@ -29,6 +30,7 @@ mod meaning;
 mod origin;
 mod planner_error;
 mod problem;
+mod question;
 mod shared;
 mod warnings;
 mod windows;
@@ -40,3 +42,4 @@ pub use header::{
     ACTIONS, RuleHeader, SEVERITIES, ViewHeader, Why, parse_header, parse_view_header,
 };
 pub use problem::{Level, Place, Problem, SourceFile, nearest};
+pub use question::{Answer, Kind, Prompt, Question, Relation, is_complete, questions};

@@ -15,7 +15,7 @@ use keyhawk_engine::program::{
     Aggregate, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind, OverFunction, Program,
     ProgramBuilder, Sink, WindowPart,
 };
-use keyhawk_engine::{Machine, StateRow, Step};
+use keyhawk_engine::{Kept, Machine, StateRow, Step};
 
 pub const MINUTE: i64 = 60_000;
 
@@ -318,10 +318,12 @@ impl Build {
                 OverFunction {
                     fold: Arc::new(move || keyhawk_functions::lag_fold(&kind_of, 1, None, true)),
                     arguments: vec![self.column(from, value)],
+                    keeps: Kept::Values(1),
                 },
                 OverFunction {
                     fold: Arc::new(|| Ok(keyhawk_functions::row_number_fold())),
                     arguments: vec![],
+                    keeps: Kept::Constant,
                 },
             ],
         };

@@ -4,11 +4,13 @@ pub(crate) mod archive;
 pub(crate) mod backtest;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod files;
 pub(crate) mod fingerprint;
 pub(crate) mod lag;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod sql;
 pub(crate) mod test;
 
 use std::process::ExitCode;

@@ -6,7 +6,9 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use keyhawk_engine::Kept;
 use keyhawk_engine::program::{FoldFactory, OverFunction};
+use keyhawk_functions::VALUES_PER_KEY;
 use keyhawk_functions::frame::{
     Frame, FrameEnd, FrameFunction, FrameStart, FrameUnits, frame_fold,
 };
@@ -54,6 +56,7 @@ pub(crate) fn over_function(
             _ => None,
         })
         .collect();
+    let mut keeps = Kept::Constant;
     let fold: FoldFactory = match name.as_str() {
         "row_number" => Arc::new(|| Ok(keyhawk_functions::row_number_fold())),
         "lag" => {
@@ -78,6 +81,7 @@ pub(crate) fn over_function(
             let default = literals.get(2).cloned().flatten();
             let value = types.first().cloned().unwrap_or(DataType::Null);
             arguments.truncate(1);
+            keeps = Kept::Values(offset.unsigned_abs());
             let make =
                 move || keyhawk_functions::lag_fold(&value, offset, default.clone(), ignore_nulls);
             make().map_err(|error| {
@@ -98,13 +102,20 @@ pub(crate) fn over_function(
                     "use one of ours",
                 ));
             };
+            if name == "first_seen" {
+                keeps = Kept::Values(VALUES_PER_KEY as u64);
+            }
             let make = move || known.fold(&types, &literals);
             make()
                 .map_err(|error| refused(&[&name], error.to_string(), "see the function's page"))?;
             Arc::new(make)
         }
     };
-    Ok(OverFunction { fold, arguments })
+    Ok(OverFunction {
+        fold,
+        arguments,
+        keeps,
+    })
 }
 
 /// A function over a frame.
@@ -148,7 +159,25 @@ fn framed_function(
     Ok(OverFunction {
         fold: Arc::new(make),
         arguments,
+        keeps: kept(framed, frame),
     })
+}
+
+/// What a function keeps of a key's rows: those of its frame, and those between the frame and the
+/// current row.
+fn kept(framed: FrameFunction, frame: Frame) -> Kept {
+    let distance = match (frame.start, frame.end) {
+        (FrameStart::Preceding(distance), _)
+        | (FrameStart::Unbounded, FrameEnd::Preceding(distance)) => Some(distance),
+        _ => None,
+    };
+    match (distance, frame.units, framed) {
+        (Some(rows), FrameUnits::Rows, _) => Kept::Rows(rows),
+        (Some(ms), FrameUnits::Range, _) => Kept::SpanMs(ms),
+        (None, _, FrameFunction::NthValue(n)) => Kept::Values(n.unsigned_abs()),
+        (None, _, FrameFunction::FirstValue | FrameFunction::LastValue) => Kept::Values(1),
+        _ => Kept::Constant,
+    }
 }
 
 /// The frame that stands among the arguments of a function of ours.
