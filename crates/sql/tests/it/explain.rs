@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use keyhawk_sql::explain::{WIDTH, Overview};
+use keyhawk_sql::explain::{Overview, WIDTH};
 use keyhawk_sql::{Compiled, compile};
 
 use crate::events::{compiled, schema};
@@ -23,8 +23,7 @@ fn all_operators() -> Compiled {
         &[
             (
                 "refused_10m",
-                "SELECT api_key, window_end, count(*) AS refused, count(DISTINCT client_ip) AS addresses,
-                        array_slice(array_agg(path ORDER BY event_time), 1, 5) AS paths
+                "SELECT api_key, window_end, count(*) AS refused, count(DISTINCT client_ip) AS addresses
                  FROM hop(events, event_time, INTERVAL '2 minutes', INTERVAL '10 minutes')
                  WHERE auth_result IN ('bad_key', 'expired')
                  GROUP BY api_key, window_end",
@@ -33,8 +32,13 @@ fn all_operators() -> Compiled {
                 "accepted_10m",
                 "SELECT api_key, window_end, sum(response_bytes) AS bytes
                  FROM hop(events, event_time, INTERVAL '2 minutes', INTERVAL '10 minutes')
-                 WHERE auth_result = 'ok' AND country NOT IN (SELECT code FROM countries WHERE risk > 200)
+                 WHERE auth_result = 'ok'
                  GROUP BY api_key, window_end",
+            ),
+            (
+                "minutes",
+                "SELECT api_key, window_end, count(*) AS n
+                 FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end",
             ),
             (
                 "visits",
@@ -64,17 +68,25 @@ fn all_operators() -> Compiled {
             ),
             (
                 "by_country",
-                "SELECT country, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY country, window_end",
+                "SELECT country, max(api_key) AS api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY country, window_end",
             ),
             (
                 "hour_of_minutes",
                 "SELECT api_key, window_end, max(n) AS busiest
-                 FROM tumble((SELECT api_key, window_end AS minute, count(*) AS n
-                              FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end),
-                             minute, INTERVAL '1 hour')
+                 FROM tumble(minutes, window_end, INTERVAL '1 hour')
                  GROUP BY api_key, window_end",
             ),
-            ("row_by_row", "SELECT api_key, status FROM events WHERE status >= 500 AND path LIKE '/admin%'"),
+            (
+                "row_by_row",
+                "SELECT api_key, status FROM events WHERE status >= 500 AND path LIKE '/admin%'",
+            ),
+            (
+                "repeated",
+                "SELECT api_key, window_end, array_slice(array_agg(path ORDER BY event_time), 1, 5) AS paths
+                 FROM hop(events, event_time, INTERVAL '2 minutes', INTERVAL '10 minutes')
+                 WHERE country NOT IN (SELECT code FROM countries WHERE risk > 200)
+                 GROUP BY api_key, window_end",
+            ),
         ],
     )
 }
@@ -124,7 +136,11 @@ fn a_delay_is_the_bound_and_what_windows_wait() {
     let delays: Vec<(String, String, bool)> = all_operators()
         .overview(LATENESS_MS)
         .into_iter()
-        .map(|Overview { rule, delay, keyed, .. }| (rule, delay, keyed))
+        .map(
+            |Overview {
+                 rule, delay, keyed, ..
+             }| (rule, delay, keyed),
+        )
         .collect();
     let expected = [
         ("everything", "10s or more", true),
@@ -132,6 +148,7 @@ fn a_delay_is_the_bound_and_what_windows_wait() {
         ("by_country", "10s to 1m 10s", false),
         ("hour_of_minutes", "10s to 1h 1m 10s", true),
         ("row_by_row", "at once", true),
+        ("repeated", "10s to 10m 10s", true),
     ];
     let expected = expected.map(|(rule, delay, keyed)| (rule.to_owned(), delay.to_owned(), keyed));
     assert_eq!(delays, expected);
@@ -144,7 +161,10 @@ fn an_edit_that_changes_no_state_keeps_its_digits() {
             "SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '{size}') GROUP BY api_key, window_end HAVING count(*) > {condition}"
         );
         let text = explained(&compiled(&[], &[("r", &text)]), "r");
-        let digits = text.lines().find_map(|line| line.split_once("state")).unwrap();
+        let digits = text
+            .lines()
+            .find_map(|line| line.split_once("state"))
+            .unwrap();
         digits.1.split_whitespace().next().unwrap().to_owned()
     };
     assert_eq!(rule("5", "1 minute"), rule("6", "1 minute"));
@@ -154,7 +174,14 @@ fn an_edit_that_changes_no_state_keeps_its_digits() {
 #[test]
 fn a_node_that_several_rules_read_is_marked() {
     let rule = "SELECT api_key, status FROM events WHERE status > 400";
-    let compiled = compiled(&[], &[("a", rule), ("b", rule), ("c", "SELECT api_key FROM events")]);
+    let compiled = compiled(
+        &[],
+        &[
+            ("a", rule),
+            ("b", rule),
+            ("c", "SELECT api_key FROM events"),
+        ],
+    );
     let text = explained(&compiled, "a");
     assert!(text.contains("scan ×3"), "{text}");
     assert!(text.contains("filter ×2"), "{text}");
