@@ -19,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::builder::{self, Builder};
 use crate::clients::Clients;
+use crate::credentials::Credentials;
 use crate::dead::{self, DeadLetter, DeadReason};
 use crate::fingerprint::Fingerprinter;
 use crate::geoip::GeoDatabases;
@@ -102,6 +103,7 @@ pub struct Decoder {
     plan: Plan,
     masker: Masker,
     fingerprinter: Arc<Fingerprinter>,
+    credentials: Credentials,
     clients: Clients,
     /// Maximum over the rows that were not late.
     running_ms: Option<i64>,
@@ -146,6 +148,7 @@ impl Decoder {
             partition,
             masker: Masker::new(Arc::clone(&fingerprinter)),
             fingerprinter,
+            credentials: Credentials::new(),
             clients: Clients::new(geo, plan.reads_geo),
             running_ms: None,
             spans: vec![Span::default(); plan.members.len()],
@@ -260,8 +263,8 @@ impl Decoder {
         let is_late = row.event_time < self.watermark();
 
         if let Some(credential) = &row.credential {
-            self.fingerprinter
-                .write(credential, &mut self.texts.fingerprint);
+            let (known, fingerprint) = (&mut self.credentials, &mut self.texts.fingerprint);
+            known.write(credential, &self.fingerprinter, fingerprint);
         }
         row.suspect = is_suspect(&self.masker, &row, spans[plan.api_key]);
         let around = Surroundings {

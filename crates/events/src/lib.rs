@@ -18,6 +18,7 @@
 mod address;
 mod builder;
 mod clients;
+mod credentials;
 mod dead;
 mod decode;
 mod error;
