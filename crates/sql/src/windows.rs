@@ -15,14 +15,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{
-    Column, Result, ScalarValue, UnnestOptions, plan_datafusion_err, plan_err,
+    Column, DFSchema, FunctionalDependencies, Result, ScalarValue, UnnestOptions,
+    plan_datafusion_err, plan_err,
 };
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
+    Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, ScalarUDF,
     WindowFunctionDefinition, lit,
 };
 use datafusion::sql::sqlparser::ast::{
@@ -196,8 +197,12 @@ fn hop(call: Call<'_>, context: &mut dyn RelationPlannerContext) -> Result<Logic
     let mut columns: Vec<Expr> = columns_of(&input);
     columns.push(starts.alias(HOP_COLUMN));
     let options = UnnestOptions::new().with_preserve_nulls(false);
-    let expanded = LogicalPlanBuilder::from(input)
-        .project(columns)?
+    // What was one row of its key is several now, so that the key tells nothing else any more.
+    let listed = Projection::try_new(columns, Arc::new(input))?;
+    let schema = DFSchema::clone(&listed.schema)
+        .with_functional_dependencies(FunctionalDependencies::empty())?;
+    let listed = Projection::try_new_with_schema(listed.expr, listed.input, Arc::new(schema))?;
+    let expanded = LogicalPlanBuilder::from(LogicalPlan::Projection(listed))
         .unnest_column_with_options(Column::new_unqualified(HOP_COLUMN), options)?
         .build()?;
     let start = Expr::Column(Column::new_unqualified(HOP_COLUMN));

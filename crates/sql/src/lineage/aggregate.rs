@@ -236,10 +236,13 @@ fn in_total_order(expr: &Expr, time: &Column, lineage: &[Column]) -> Result<Expr
     }
     let name = expr.schema_name().to_string();
     let mut params = params.clone();
-    let total = std::iter::once(time)
-        .chain(lineage)
-        .map(|column| SortExpr::new(Expr::Column(column.clone()), true, false));
-    params.order_by.extend(total);
+    // Each column once: the time is often a column of lineage too.
+    for column in std::iter::once(time).chain(lineage) {
+        let column = Expr::Column(column.clone());
+        if params.order_by.iter().all(|by| by.expr != column) {
+            params.order_by.push(SortExpr::new(column, true, false));
+        }
+    }
     let ordered = AggregateFunction {
         func: Arc::clone(func),
         params,

@@ -34,6 +34,11 @@ const AGGREGATES: &[Case] = &[
          array_slice(array_agg(country ORDER BY event_time) FILTER (WHERE country IS NOT NULL), 1, 2) AS c
          FROM tumble(events, event_time, INTERVAL '5 minutes') GROUP BY api_key, window_end HAVING count(*) > 1",
     )]),
+    ("first_of_distinct_rows", &[], &[(
+        "r",
+        "WITH d AS (SELECT DISTINCT api_key, country, window_end, window_time FROM hop(events, event_time, INTERVAL '1 minute', INTERVAL '2 minutes'))
+         SELECT api_key, window_time, first_value(country) AS f, last_value(country ORDER BY window_end) AS l FROM d GROUP BY api_key, window_time",
+    )]),
     ("distinct_rows", &[], &[(
         "r",
         "SELECT DISTINCT api_key, country, window_end FROM tumble(events, event_time, INTERVAL '5 minutes')",
@@ -161,6 +166,11 @@ const WINDOWS: &[Case] = &[
         "r",
         "SELECT api_key, window_start, window_end, sum(calls) AS n, count(*) AS minutes FROM hop(minute, window_time, INTERVAL '2 minutes', INTERVAL '6 minutes')
          GROUP BY api_key, window_start, window_end",
+    )]),
+    ("hop_of_rows_that_had_a_key", &[], &[(
+        "r",
+        "WITH c AS (SELECT window_end AS e, window_time AS t, window_start AS s, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY window_start, window_end, window_time)
+         SELECT w.e AS api_key, count(*) AS m FROM hop(c, e, INTERVAL '1 minute', INTERVAL '2 minutes') AS w GROUP BY w.e, w.t, w.s HAVING count(*) = 2",
     )]),
     ("session", &[], &[(
         "r",
