@@ -1,7 +1,8 @@
 //! What a physical plan must do as the stream does: an expression that fails on a batch is evaluated again
 //! row by row, and the branches of a union flow into one.
 //!
-//! Only projections and filters hold expressions that can fail; the preparation sees to that.
+//! Only projections, filters and the conditions of joins hold expressions that can fail; the preparation sees
+//! to that.
 
 use std::any::Any;
 use std::fmt;
@@ -19,6 +20,8 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use keyhawk_engine::evaluate;
@@ -66,6 +69,18 @@ pub(crate) fn as_the_stream(
                 .apply_projection_by_ref(filter.projection().as_ref())?
                 .build()?;
             return Ok(Transformed::yes(Arc::new(filter) as _));
+        }
+        // The keys of a join are columns here: what computes them stands in projections below.
+        if let Some(join) = node_ref.downcast_ref::<HashJoinExec>()
+            && let Some(filter) = join.filter()
+        {
+            let filter = JoinFilter::new(
+                row_by_row(filter.expression()),
+                filter.column_indices().to_vec(),
+                Arc::clone(filter.schema()),
+            );
+            let join = join.builder().with_filter(Some(filter)).build_exec()?;
+            return Ok(Transformed::yes(join));
         }
         if node_ref.is::<UnionExec>() {
             return Ok(Transformed::yes(
