@@ -30,9 +30,9 @@ impl Preparation<'_> {
             .iter()
             .map(|input| self.node(input))
             .collect::<Result<Vec<_>, _>>()?;
-        let types = lineage_types(&branches)?;
+        let Slots { types, of_branch } = slots(&branches)?;
         let mut inputs = Vec::with_capacity(branches.len());
-        for ((number, branch), input) in (0_i64..).zip(branches).zip(&union.inputs) {
+        for (number, (branch, input)) in branches.into_iter().zip(&union.inputs).enumerate() {
             let visible = input.schema().columns().into_iter();
             let names = union.schema.fields().iter().map(|field| field.name());
             let mut columns: Vec<Expr> = visible
@@ -42,14 +42,14 @@ impl Preparation<'_> {
             columns.push(Expr::Column(branch.time).alias(TIME_COLUMN));
             let offsets = branch.offsets.into_iter().zip(OFFSET_COLUMNS);
             columns.extend(offsets.map(|(column, name)| Expr::Column(column).alias(name)));
-            columns.push(lit(number).alias(lineage_name(0)));
-            let mut lineage = branch.lineage.into_iter();
-            for (place, kind) in types.iter().enumerate() {
-                let value = match lineage.next() {
-                    Some(column) => Expr::Column(column).cast_to(kind, branch.plan.schema())?,
-                    None => Expr::Literal(ScalarValue::try_from(kind)?, None),
+            columns.push(lit(number as i64).alias(lineage_name(0)));
+            for (slot, kind) in types.iter().enumerate() {
+                let place = of_branch[number].iter().position(|taken| *taken == slot);
+                let value = match place {
+                    Some(place) => Expr::Column(branch.lineage[place].clone()),
+                    None => Expr::Literal(ScalarValue::try_new_null(kind)?, None),
                 };
-                columns.push(value.alias(lineage_name(place + 1)));
+                columns.push(value.alias(lineage_name(slot + 1)));
             }
             let plan = Projection::try_new(columns, Arc::new(branch.plan))?;
             inputs.push(Arc::new(LogicalPlan::Projection(plan)));
@@ -76,30 +76,35 @@ impl Preparation<'_> {
     }
 }
 
-/// The types of the columns of lineage: that of all branches where they agree, text elsewhere, in
-/// which different values stay different.
-fn lineage_types(branches: &[Prepared]) -> Result<Vec<DataType>, Unprepared> {
-    let longest = branches.iter().map(|branch| branch.lineage.len()).max();
-    (0..longest.unwrap_or_default())
-        .map(|place| {
-            let of = |branch: &Prepared| match branch.lineage.get(place) {
-                Some(column) => {
-                    let column = Expr::Column(column.clone());
-                    Ok(Some(column.get_type(branch.plan.schema())?))
+/// The columns of lineage of a union, after the number of the branch.
+struct Slots {
+    types: Vec<DataType>,
+    /// By branch, the slot of each of its own columns.
+    of_branch: Vec<Vec<usize>>,
+}
+
+/// Gives each column of each branch a slot of its own type, in the branch's own order, which is that of its
+/// rows. No value is made another to fit: an id would not tell two apart that become alike.
+fn slots(branches: &[Prepared]) -> Result<Slots, Unprepared> {
+    let mut types: Vec<DataType> = Vec::new();
+    let mut of_branch = Vec::with_capacity(branches.len());
+    for branch in branches {
+        let mut taken = Vec::with_capacity(branch.lineage.len());
+        let mut free = 0;
+        for column in &branch.lineage {
+            let kind = Expr::Column(column.clone()).get_type(branch.plan.schema())?;
+            let found = types[free..].iter().position(|known| *known == kind);
+            let slot = match found {
+                Some(after) => free + after,
+                None => {
+                    types.push(kind);
+                    types.len() - 1
                 }
-                None => Ok(None),
             };
-            let mut kinds = branches
-                .iter()
-                .map(of)
-                .collect::<Result<Vec<_>, Unprepared>>()?
-                .into_iter()
-                .flatten();
-            let first = kinds.next().unwrap_or(DataType::Utf8View);
-            Ok(match kinds.all(|kind| kind == first) {
-                true => first,
-                false => DataType::Utf8View,
-            })
-        })
-        .collect()
+            taken.push(slot);
+            free = slot + 1;
+        }
+        of_branch.push(taken);
+    }
+    Ok(Slots { types, of_branch })
 }
