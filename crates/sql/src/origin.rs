@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Window};
 use keyhawk_engine::program::WindowPart;
@@ -29,6 +29,8 @@ pub(crate) enum Origin {
     Timeless,
     /// What was an event time until its rows waited for a window to close.
     Held,
+    /// A time of the side of a LEFT JOIN that may have no partner, and is null then.
+    Unpartnered,
     /// `events.event_time` of a row that no window has held back: at watermark W, every row with a
     /// time below W has arrived.
     Time,
@@ -141,7 +143,7 @@ impl Origin {
 
     fn no_window(self) -> Origin {
         match self {
-            Origin::Held => Origin::Held,
+            Origin::Held | Origin::Unpartnered => self,
             _ => Origin::Timeless,
         }
     }
@@ -187,7 +189,11 @@ impl Origin {
         let is_time = |origin: Origin| {
             matches!(
                 origin,
-                Origin::Time | Origin::Window { .. } | Origin::Held | Origin::Timeless
+                Origin::Time
+                    | Origin::Window { .. }
+                    | Origin::Held
+                    | Origin::Unpartnered
+                    | Origin::Timeless
             )
         };
         match (self, other) {
@@ -213,6 +219,16 @@ impl Origin {
                 complete_ms: own.min(complete_ms),
                 window,
             },
+            other => other,
+        }
+    }
+
+    /// What a column of the side of a LEFT JOIN is that may have no partner.
+    fn unpartnered(self) -> Origin {
+        match self {
+            Origin::Time | Origin::Window { .. } | Origin::SessionBounds { .. } => {
+                Origin::Unpartnered
+            }
             other => other,
         }
     }
@@ -510,6 +526,14 @@ pub(crate) fn joined_window(
     })
 }
 
+/// Whether two streamed sides meet on the topic's key, so that both have the same.
+pub(crate) fn joined_key(join: &Join, views: &ViewOrigins, key: &str) -> bool {
+    join.on.iter().any(|(left, right)| {
+        origin(&join.left, left, views, key) == Origin::TopicKey
+            && origin(&join.right, right, views, key) == Origin::TopicKey
+    })
+}
+
 fn join_origin(join: &Join, index: usize, views: &ViewOrigins, key: &str) -> Origin {
     let lefts = join.left.schema().fields().len();
     let of = |plan: &LogicalPlan, index: usize| match is_static(plan, views) {
@@ -522,6 +546,17 @@ fn join_origin(join: &Join, index: usize, views: &ViewOrigins, key: &str) -> Ori
     };
     if is_static(&join.left, views) || is_static(&join.right, views) {
         return found;
+    }
+    // Before the preparation a join may still be the mirror of what it will be.
+    let is_first = (index < lefts) == (join.join_type != JoinType::Right);
+    if !is_first {
+        // The rows carry the first side's key.
+        if found == Origin::TopicKey && !joined_key(join, views, key) {
+            return Origin::Other;
+        }
+        if join.join_type != JoinType::Inner {
+            return found.unpartnered();
+        }
     }
     match joined_window(join, views, key) {
         Some((

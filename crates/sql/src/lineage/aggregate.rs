@@ -12,7 +12,7 @@ use keyhawk_engine::{OFFSET_COLUMNS, TIME_COLUMN};
 use keyhawk_functions::WINDOW_SHIFT;
 
 use super::hoist::Hoist;
-use super::{Preparation, Prepared, Unprepared, held, refuse};
+use super::{Preparation, Prepared, Unprepared, held, refuse, unpartnered};
 use crate::origin::{Origin, WindowKind};
 
 /// A bound of a window that rows are grouped by.
@@ -55,9 +55,15 @@ impl Preparation<'_> {
         };
         let bounds: Vec<Option<Bound>> = aggregate.group_expr.iter().map(bound).collect();
         let Some(&first) = bounds.iter().flatten().next() else {
-            let is_held = |group: &&Expr| self.origin(&aggregate.input, group) == Origin::Held;
-            if let Some(group) = aggregate.group_expr.iter().find(is_held) {
+            let of = |wanted: Origin| {
+                let mut groups = aggregate.group_expr.iter();
+                groups.find(|group| self.origin(&aggregate.input, group) == wanted)
+            };
+            if let Some(group) = of(Origin::Held) {
                 return held(group);
+            }
+            if let Some(group) = of(Origin::Unpartnered) {
+                return unpartnered(group);
             }
             if aggregate
                 .group_expr

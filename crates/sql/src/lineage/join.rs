@@ -15,9 +15,9 @@ use datafusion::logical_expr::{
 };
 use keyhawk_engine::{OFFSET_COLUMNS, TIME_COLUMN};
 
-use super::{Preparation, Prepared, Unprepared, lineage_name, refuse};
+use super::{Preparation, Prepared, Unprepared, lineage_name, refuse, unpartnered};
 use crate::catalog::ROW_COLUMN;
-use crate::origin::{is_static, joined_window};
+use crate::origin::{Origin, is_static, joined_window};
 
 impl Preparation<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<Prepared, Unprepared> {
@@ -140,6 +140,13 @@ impl Preparation<'_> {
         kinds(join)?;
         let near = ["EXISTS", "IN ( SELECT", "JOIN", "FROM"];
         let Some((_, [bound, _])) = joined_window(join, self.views, self.key) else {
+            for (left, right) in &join.on {
+                for (side, expr) in [(&join.left, left), (&join.right, right)] {
+                    if self.origin(side, expr) == Origin::Unpartnered {
+                        return unpartnered(expr);
+                    }
+                }
+            }
             return refuse(
                 &near,
                 "two streams can be joined only on the same bound of the same windows, so that a row need not wait for ever",

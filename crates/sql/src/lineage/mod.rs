@@ -293,12 +293,26 @@ impl Preparation<'_> {
     }
 }
 
-/// Refuses a time whose rows come when their window closes, which is later than the time says.
-fn held<T>(expr: &Expr) -> Result<T, Unprepared> {
-    let name = match expr {
+/// Refuses a time that is null where a row has no partner.
+fn unpartnered<T>(expr: &Expr) -> Result<T, Unprepared> {
+    let name = time_name(expr);
+    refuse(
+        &[&name, "OVER", "GROUP BY", "tumble", "hop", "session"],
+        format!("`{name}` is null where LEFT JOIN finds no partner, and orders nothing"),
+        "take the bound of the side that the join keeps",
+    )
+}
+
+fn time_name(expr: &Expr) -> String {
+    match expr {
         Expr::Column(column) => column.name.clone(),
         other => other.to_string(),
-    };
+    }
+}
+
+/// Refuses a time whose rows come when their window closes, which is later than the time says.
+fn held<T>(expr: &Expr) -> Result<T, Unprepared> {
+    let name = time_name(expr);
     refuse(
         &[&name, "OVER", "GROUP BY"],
         format!(

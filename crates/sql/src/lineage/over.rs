@@ -5,7 +5,7 @@ use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Window, lit};
 
 use super::hoist::Hoist;
-use super::{Preparation, Prepared, Unprepared, held, refuse};
+use super::{Preparation, Prepared, Unprepared, held, refuse, unpartnered};
 use crate::expressions::window_function;
 use crate::frame::own_function;
 use crate::origin::{Origin, WindowKind, session_call};
@@ -43,6 +43,9 @@ impl Preparation<'_> {
             let time = self.origin(&window.input, &order.expr);
             if time == Origin::Held {
                 return held(&order.expr);
+            }
+            if time == Origin::Unpartnered {
+                return unpartnered(&order.expr);
             }
             if time.complete_ms().is_none() {
                 let by = match &order.expr {

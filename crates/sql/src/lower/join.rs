@@ -12,7 +12,7 @@ use keyhawk_engine::program::{JoinKind, LookupIndex, NodeId, NodeKind, Reference
 use super::{Lowering, nullable, physical, refused, unkeyed};
 use crate::lineage::Unprepared;
 use crate::meaning::meaning;
-use crate::origin::{Origin, is_static, joined_window};
+use crate::origin::{is_static, joined_key, joined_window};
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join, schema: SchemaRef) -> Result<NodeId, Unprepared> {
@@ -83,11 +83,7 @@ impl Lowering<'_> {
             ));
         };
         let complete_ms = origins.map(|origin| origin.complete_ms().unwrap_or_default());
-        let is_topic_key = |(left, right): &(_, _)| {
-            self.origin(&join.left, left) == Origin::TopicKey
-                && self.origin(&join.right, right) == Origin::TopicKey
-        };
-        let keyed = join.on.iter().any(is_topic_key);
+        let keyed = joined_key(join, self.origins, self.key);
         if !keyed {
             self.unkeyed.push(unkeyed("ON", self.key));
         }
