@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::JoinType;
-use datafusion::logical_expr::{Join, LogicalPlan};
+use datafusion::common::{DFSchema, DataFusionError, JoinType};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
+use keyhawk_engine::evaluate;
 use keyhawk_engine::program::{JoinKind, LookupIndex, NodeId, NodeKind, ReferenceTable};
 
 use super::{Lowering, nullable, physical, refused, unkeyed};
@@ -128,9 +129,7 @@ impl Lowering<'_> {
             LogicalPlan::Filter(filter) => {
                 let (rows, text) = self.table(&filter.input)?;
                 let from = filter.input.schema();
-                let mask = physical(&filter.predicate, from)?
-                    .evaluate(&rows)?
-                    .into_array(rows.num_rows())?;
+                let mask = value(&filter.predicate, from, &rows)?;
                 let text = format!("{text} filter {}", meaning([&filter.predicate], from)?);
                 Ok((filter_record_batch(&rows, mask.as_boolean())?, text))
             }
@@ -140,11 +139,8 @@ impl Lowering<'_> {
                 let columns = projection
                     .expr
                     .iter()
-                    .map(|expr| {
-                        let value = physical(expr, from)?.evaluate(&rows)?;
-                        Ok(value.into_array(rows.num_rows())?)
-                    })
-                    .collect::<Result<Vec<_>, Unprepared>>()?;
+                    .map(|expr| value(expr, from, &rows))
+                    .collect::<Result<Vec<_>, _>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
                 let schema = nullable(&projection.schema);
                 let text = format!("{text} project {}", meaning(&projection.expr, from)?);
@@ -161,4 +157,12 @@ impl Lowering<'_> {
             )),
         }
     }
+}
+
+/// The values of an expression over a reference table, null where it fails. The rows that fail are those
+/// of the table, once, and no rows of the stream: nobody counts them there.
+fn value(expr: &Expr, from: &DFSchema, rows: &RecordBatch) -> Result<ArrayRef, Unprepared> {
+    let mut failed = 0;
+    evaluate(&physical(expr, from)?, rows, &mut failed, "lookup")
+        .map_err(|error| Unprepared::Plan(DataFusionError::External(Box::new(error))))
 }
