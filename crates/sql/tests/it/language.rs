@@ -337,6 +337,58 @@ const JOINS: &[Case] = &[
         "r",
         "SELECT api_key, window_end, refused, sum(refused) OVER (PARTITION BY api_key ORDER BY window_end ROWS BETWEEN 5 PRECEDING AND CURRENT ROW) AS lately FROM both",
     )]),
+    ("no_partner", &[("minute", MINUTE), ("refused", REFUSED), (
+        "both",
+        "SELECT m.api_key, m.window_end, m.calls, r.api_key AS r_key, r.window_end AS r_end, r.refused FROM minute m LEFT JOIN refused r ON m.api_key = r.api_key AND m.window_end = r.window_end",
+    )], &[(
+        "r",
+        "SELECT api_key, window_end, r_end, count(*) OVER (PARTITION BY api_key, r_end ORDER BY window_end) AS n FROM both",
+    ), (
+        "s",
+        "SELECT r_end, r_key AS api_key, window_end, sum(calls) AS s FROM both GROUP BY r_end, r_key, window_end",
+    ), (
+        "t",
+        "SELECT r_key AS api_key, window_end, row_number() OVER (PARTITION BY r_key ORDER BY window_end) AS n FROM both",
+    ), (
+        "u",
+        "SELECT r.api_key, r.window_end AS e, m.window_end, m.calls FROM minute m RIGHT JOIN refused r ON m.api_key = r.api_key AND m.window_end = r.window_end AND m.calls > 2",
+    )]),
+    ("joined_by_another_key", &[("minute", MINUTE)], &[(
+        "r",
+        "SELECT b.api_key, b.window_end, row_number() OVER (PARTITION BY b.api_key ORDER BY b.window_end) AS n FROM minute a JOIN minute b ON a.window_end = b.window_end AND a.country = b.country",
+    ), (
+        "s",
+        "SELECT b.api_key, b.window_end, count(*) AS n FROM minute a LEFT JOIN minute b ON a.window_end = b.window_end AND a.calls = b.calls AND a.api_key <> b.api_key GROUP BY b.api_key, a.window_end, b.window_end",
+    )]),
+    ("one_name_on_both_sides", &[("minute", MINUTE)], &[(
+        "r",
+        "SELECT l.api_key, l.window_end, count(*) FILTER (WHERE l.calls <= r.calls) OVER (PARTITION BY l.api_key ORDER BY l.window_end) AS c, lag(r.calls + 1) OVER (PARTITION BY upper(r.api_key) ORDER BY l.window_end) AS d
+         FROM minute l JOIN minute r ON l.window_end = r.window_end AND l.api_key = r.api_key",
+    ), (
+        "s",
+        "SELECT l.api_key, r.calls + 1 AS x, sum(l.calls + r.calls) AS c, first_value(r.calls ORDER BY l.calls DESC) AS d FROM minute l LEFT JOIN minute r ON l.window_end = r.window_end AND l.api_key = r.api_key AND l.calls > 1
+         GROUP BY l.api_key, l.window_end, r.calls + 1",
+    )]),
+    ("union_of_lists", &[], &[(
+        "r",
+        "SELECT api_key, window_end AS t, scopes FROM (SELECT DISTINCT api_key, scopes, window_end FROM tumble(events, event_time, INTERVAL '5 minutes')) UNION ALL SELECT api_key, event_time, scopes FROM events",
+    )]),
+    ("conditions_of_joins_that_fail", &[("minute", MINUTE), ("refused", REFUSED)], &[(
+        "r",
+        "SELECT e.api_key, e.event_time, c.code FROM events e JOIN countries c ON e.country = c.code AND 100 / (c.risk - e.status + 90) > 0",
+    ), (
+        "s",
+        "SELECT e.api_key, e.event_time, c.code FROM events e LEFT JOIN countries c ON e.country = c.code AND 100 / (c.risk - e.status + 90) > 0",
+    ), (
+        "t",
+        "SELECT m.api_key, m.window_end, r.refused FROM minute m LEFT JOIN refused r ON m.api_key = r.api_key AND m.window_end = r.window_end AND 10 / (m.calls - r.refused) >= 1",
+    ), (
+        "u",
+        "SELECT m.api_key, m.window_end FROM minute m WHERE NOT EXISTS (SELECT 1 FROM refused r WHERE m.api_key = r.api_key AND m.window_end = r.window_end AND 10 / (m.calls - r.refused) >= 1)",
+    ), (
+        "v",
+        "SELECT e.api_key, e.event_time, c.share FROM events e JOIN (SELECT code, 1000 / risk AS share FROM countries WHERE 1000 / risk IS NOT NULL OR risk = 0) c ON e.country = c.code",
+    )]),
     ("a_view_with_itself_through_an_order", &[("minute", MINUTE), (
         "ranked",
         "SELECT api_key, window_end, calls, lag(calls) OVER (PARTITION BY api_key ORDER BY window_end) AS before FROM minute",

@@ -12,6 +12,7 @@ mod explain;
 mod identity;
 mod language;
 mod mutations;
+mod oracle;
 mod plans;
 mod refusals;
 mod snapshots;

@@ -484,6 +484,26 @@ fn orders_that_are_none_are_refused() {
                 "SELECT api_key, lag(o) OVER (PARTITION BY api_key ORDER BY event_time) AS c\nFROM (SELECT api_key, event_time, lag(_offset) OVER (PARTITION BY api_key ORDER BY window_end) AS o FROM tumble(events, event_time, INTERVAL '1 minute'))",
             ),
             (
+                "a bound that has no partner",
+                "WITH m AS (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end),\n  j AS (SELECT a.api_key, a.n, b.window_end AS other_end FROM m a LEFT JOIN m b ON a.api_key = b.api_key AND a.window_end = b.window_end AND b.n > 1)\nSELECT api_key, lag(n) OVER (PARTITION BY api_key ORDER BY other_end) AS c\nFROM j",
+            ),
+            (
+                "a bound that has no partner, of a RIGHT JOIN",
+                "WITH m AS (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end)\nSELECT b.api_key, lag(b.n) OVER (PARTITION BY b.api_key ORDER BY a.window_end) AS c\nFROM m a RIGHT JOIN m b ON a.api_key = b.api_key AND a.window_end = b.window_end",
+            ),
+            (
+                "GROUP BY a bound that has no partner",
+                "WITH m AS (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end),\n  j AS (SELECT a.api_key, a.n, b.window_end AS other_end FROM m a LEFT JOIN m b ON a.api_key = b.api_key AND a.window_end = b.window_end AND b.n > 1)\nSELECT api_key, other_end, sum(n) AS s\nFROM j\nGROUP BY api_key, other_end",
+            ),
+            (
+                "a window over a bound that has no partner",
+                "WITH m AS (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end),\n  j AS (SELECT a.api_key, a.n, b.window_end AS other_end FROM m a LEFT JOIN m b ON a.api_key = b.api_key AND a.window_end = b.window_end AND b.n > 1)\nSELECT api_key, window_end, sum(n) AS s\nFROM tumble(j, other_end, INTERVAL '1 hour')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a join on a bound that has no partner",
+                "WITH m AS (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') GROUP BY api_key, window_end),\n  j AS (SELECT a.api_key, a.n, b.window_end AS other_end FROM m a LEFT JOIN m b ON a.api_key = b.api_key AND a.window_end = b.window_end AND b.n > 1)\nSELECT j.api_key, m.n\nFROM j\nJOIN m ON j.other_end = m.window_end AND j.api_key = m.api_key",
+            ),
+            (
                 "lead",
                 "SELECT api_key, lead(country) OVER (PARTITION BY api_key ORDER BY event_time) AS s\nFROM events",
             ),

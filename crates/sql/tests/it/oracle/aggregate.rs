@@ -42,14 +42,31 @@ impl Maker {
         Expr { sql, ty: made.ty }
     }
 
-    /// An ORDER BY for an aggregate that depends on it: none, or the event time.
-    fn aggregate_order(&mut self, scope: &Scope) -> Option<&'static str> {
-        let times = scope.find(|column| column.role == Role::Time && column.name == "event_time");
-        let time = !times.is_empty();
-        match self.below(3) {
-            0 if time => Some(" ORDER BY event_time"),
-            _ => Some(""),
+    /// An ORDER BY for an aggregate that depends on it: mostly none, or a time, or anything else, whose
+    /// ties the total order settles.
+    fn aggregate_order(&mut self, scope: &Scope) -> Sql {
+        let times = scope.find(|column| column.role == Role::Time);
+        if let Some(time) = self.pick(&times)
+            && self.chance(0.3)
+        {
+            return Sql::new(" ORDER BY {}", [time.sql.clone()]);
         }
+        if self.chance(0.7) {
+            return Sql::text("");
+        }
+        self.used.insert("aggregate_order");
+        let wants = [
+            Want::Int(Width::Wild),
+            Want::Text,
+            Want::Time,
+            Want::Float(Exact::Same),
+        ];
+        let want = wants[self.below(wants.len())];
+        let Some(by) = self.column(scope, want) else {
+            return Sql::text("");
+        };
+        let direction = self.word(&["", " DESC", " DESC NULLS LAST", " NULLS FIRST"]);
+        Sql::new(&format!(" ORDER BY {{}}{direction}"), [by.sql])
     }
 }
 
@@ -173,14 +190,14 @@ const AGGREGATES: &[Production<Make>] = &[
     production("first_last_value", Aggregates, 3, |m, s| {
         let argument = m.any(s, 1);
         let ty = argument.ty.clone();
-        let order = m.aggregate_order(s)?;
+        let order = m.aggregate_order(s);
         let function = m.word(&["first_value", "last_value"]);
         let nulls = m.word(&["", " IGNORE NULLS", " RESPECT NULLS"]);
-        Some(Expr::new(
-            &format!("{function}({{}}{order}){PLACE}{nulls}"),
-            [argument],
+        let template = format!("{function}({{}}{{}}){PLACE}{nulls}");
+        Some(Expr {
+            sql: Sql::new(&template, [argument.sql, order]),
             ty,
-        ))
+        })
     }),
     production("first_values", Aggregates, 2, |m, s| {
         let argument = m.any(s, 1);
@@ -189,12 +206,12 @@ const AGGREGATES: &[Production<Make>] = &[
         } else {
             Ty::Output
         };
-        let order = m.aggregate_order(s)?;
+        let order = m.aggregate_order(s);
         let n = m.word(&["1", "2", "5", "100"]);
-        Some(Expr::new(
-            &format!("array_slice(array_agg({{}}{order}){PLACE}, 1, {n})"),
-            [argument],
+        let template = format!("array_slice(array_agg({{}}{{}}){PLACE}, 1, {n})");
+        Some(Expr {
+            sql: Sql::new(&template, [argument.sql, order]),
             ty,
-        ))
+        })
     }),
 ];

@@ -36,9 +36,7 @@ pub enum Feature {
     Tables,
     /// Joins of two windowed views on window and key.
     WindowJoin,
-    /// The bounds of a side of a LEFT JOIN that may have no partner.
-    NullBounds,
-    /// `ip_in` and `ip_net`.
+    /// `ip_in` and `ip_net`, and the functions of places.
     Addresses,
     /// Least and greatest of floats that may be no number.
     NanExtremes,

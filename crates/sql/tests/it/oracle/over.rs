@@ -228,7 +228,8 @@ const FUNCTIONS: &[Production<Make>] = &[
         framed(m, Expr::new("sum({})", [argument], Ty::Output))
     }),
     production("over_avg", Frames, 2, |m, s, _| {
-        let argument = m.scalar(s, Want::Int(Width::Small), 1);
+        let want = [Want::Int(Width::Small), Want::Float(Exact::Same)][m.below(2)];
+        let argument = m.scalar(s, want, 1);
         framed(m, Expr::new("avg({})", [argument], Ty::Float(Exact::Same)))
     }),
     production("over_min_max", Frames, 3, |m, s, _| {
@@ -238,17 +239,21 @@ const FUNCTIONS: &[Production<Make>] = &[
             Want::Time,
             Want::Text,
             Want::Decimal,
-        ][m.below(5)];
+            Want::Bool,
+        ][m.below(6)];
         let argument = m.scalar(s, want, 1);
         let ty = argument.ty.clone();
         let template = m.word(&["min({})", "max({})"]);
         framed(m, Expr::new(template, [argument], ty))
     }),
     production("over_variance", Frames, 2, |m, s, _| {
-        let argument = m.scalar(s, Want::Int(Width::Small), 1);
+        let want = [Want::Int(Width::Small), Want::Float(Exact::Same)][m.below(2)];
+        let argument = m.scalar(s, want, 1);
         let template = m.word(&[
             "stddev({})",
             "stddev_pop({})",
+            "stddev_samp({})",
+            "var({})",
             "var_samp({})",
             "var_pop({})",
         ]);
@@ -276,8 +281,9 @@ const FUNCTIONS: &[Production<Make>] = &[
         let argument = m.any(s, 1);
         let ty = argument.ty.clone();
         let n = m.word(&["1", "2", "3"]);
+        let nulls = m.word(&["", "", " IGNORE NULLS"]);
         let frame = m.maybe_frame();
-        let function = Expr::new(&format!("nth_value({{}}, {n})"), [argument], ty);
+        let function = Expr::new(&format!("nth_value({{}}, {n}){nulls}"), [argument], ty);
         Some(Call {
             function,
             frame,
