@@ -298,7 +298,7 @@ fn unpartnered<T>(expr: &Expr) -> Result<T, Unprepared> {
     let name = time_name(expr);
     refuse(
         &[&name, "OVER", "GROUP BY", "tumble", "hop", "session"],
-        format!("`{name}` is null where LEFT JOIN finds no partner, and orders nothing"),
+        format!("`{name}` is null where the join finds no partner, and orders nothing"),
         "take the bound of the side that the join keeps",
     )
 }
