@@ -38,7 +38,8 @@
 //! Refused outputs
 //!
 //! - **R7** An output that the broker refuses for good is replaced by a stub with the same id and the
-//!   reason, and the commit waits for the stub in its stead.
+//!   reason, and the commit waits for the stub in its stead. A command's stub goes to the shadow topic,
+//!   since it cannot be carried out and nothing on the commands topic may be ignored.
 //! - **R8** A stub that is refused too is dropped with an alarm and then counts as acknowledged, so that
 //!   no output is tried a third time.
 //!
@@ -421,12 +422,13 @@ impl Delivery {
             stub.unwrap_or_else(|| stub::payload(&id, topic, &reason, pending.payload_bytes));
         pending.token = token;
         pending.is_stub = true;
+        pending.topic = topic.of_stub();
         let key = pending.key.take();
         self.tokens.insert(token, (partition.clone(), seq));
         effects.push(Effect::Produce {
             token,
             id,
-            topic,
+            topic: topic.of_stub(),
             key,
             payload,
         });

@@ -123,6 +123,8 @@ pub struct Step {
     pub order: Vec<Place>,
     /// Rows for which an expression failed.
     pub failed_rows: u64,
+    /// The same by rule, those of shared work counted for each rule above it; empty where none failed.
+    pub failed_by_rule: Vec<u64>,
 }
 
 impl Step {
@@ -148,6 +150,18 @@ impl Step {
             });
         }
         self.findings.push(findings);
+    }
+
+    /// Counts rows that failed at a node below these rules.
+    pub(crate) fn count_failed(&mut self, rows: u64, above: &[usize], rules: usize) {
+        if rows == 0 {
+            return;
+        }
+        self.failed_rows += rows;
+        self.failed_by_rule.resize(rules, 0);
+        for &rule in above {
+            self.failed_by_rule[rule] += rows;
+        }
     }
 
     pub(crate) fn sort(&mut self) {

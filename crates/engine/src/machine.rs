@@ -25,6 +25,8 @@ pub struct Machine {
     operators: Vec<Box<dyn Operator>>,
     /// Which nodes read a node's rows, and on which input.
     readers: Vec<Vec<(usize, usize)>>,
+    /// Which rules a node's rows are for.
+    rules_above: Vec<Vec<usize>>,
     keys: TopicKeys,
     watermark: i64,
 }
@@ -40,6 +42,7 @@ impl Machine {
             }
         }
         Ok(Machine {
+            rules_above: rules_above(&program),
             program,
             deployment: deployment.into(),
             operators,
@@ -165,13 +168,14 @@ impl Machine {
         watermarks: &[i64],
         step: &mut Step,
     ) -> Result<()> {
-        let mut context = Context {
-            keys: &mut self.keys,
-            failed: &mut step.failed_rows,
-            watermark: self.watermark,
-        };
         let mut emitted: Vec<(usize, Rows)> = Vec::new();
         for node in 0..self.operators.len() {
+            let mut failed = 0;
+            let mut context = Context {
+                keys: &mut self.keys,
+                failed: &mut failed,
+                watermark: self.watermark,
+            };
             let mut out = Vec::new();
             for (input, rows) in std::mem::take(&mut arrived[node]) {
                 self.operators[node].process(input, &rows, &mut context, &mut out)?;
@@ -179,6 +183,7 @@ impl Machine {
             if let Some(watermark) = advance {
                 self.operators[node].advance(watermark, &mut context, &mut out)?;
             }
+            step.count_failed(failed, &self.rules_above[node], self.program.sinks.len());
             for rows in out {
                 for &(reader, input) in &self.readers[node] {
                     arrived[reader].push((input, rows.clone()));
@@ -254,6 +259,24 @@ impl Machine {
         self.watermark = watermark;
         Ok(())
     }
+}
+
+/// For each node the numbers of the rules that read it, through whatever stands between.
+fn rules_above(program: &Program) -> Vec<Vec<usize>> {
+    let mut above = vec![Vec::new(); program.nodes.len()];
+    for (rule, sink) in program.sinks.iter().enumerate() {
+        above[sink.node.0].push(rule);
+    }
+    for node in (0..program.nodes.len()).rev() {
+        let rules = std::mem::take(&mut above[node]);
+        for input in &program.nodes[node].inputs {
+            above[input.0].extend(&rules);
+            above[input.0].sort_unstable();
+            above[input.0].dedup();
+        }
+        above[node] = rules;
+    }
+    above
 }
 
 /// The first bytes of a digest of a row of state: Arrow's row format, in which keys are saved, is read

@@ -21,6 +21,8 @@ pub(crate) enum Builder {
     Boolean(BooleanBuilder),
     Float(Float64Builder),
     Time(TimestampMillisecondBuilder),
+    /// A column that is made as a whole when the batch is finished.
+    Whole(Option<ArrayRef>),
 }
 
 impl Builder {
@@ -40,6 +42,22 @@ impl Builder {
             Ty::Float => Self::Float(Float64Builder::new()),
             Ty::Time => Self::Time(TimestampMillisecondBuilder::new().with_timezone("UTC")),
         }
+    }
+
+    /// Of values that many rows have in common: a text that is there already is not written again.
+    pub(crate) fn of_shared_values(ty: Ty) -> Self {
+        match Self::new(ty) {
+            Self::Text(builder) => Self::Text(builder.with_deduplicate_strings()),
+            builder => builder,
+        }
+    }
+
+    /// The whole column of a batch.
+    pub(crate) fn give(&mut self, column: ArrayRef) {
+        let Self::Whole(given) = self else {
+            return wrong_type();
+        };
+        *given = Some(column);
     }
 
     #[inline]
@@ -121,7 +139,22 @@ impl Builder {
         builder.append_option(value);
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    /// The values so far, which stay.
+    pub(crate) fn finish_cloned(&self) -> ArrayRef {
+        match self {
+            Self::Text(builder) => Arc::new(builder.finish_cloned()),
+            Self::TextList(builder) => Arc::new(builder.finish_cloned()),
+            Self::Integer(builder) => Arc::new(builder.finish_cloned()),
+            Self::Int32(builder) => Arc::new(builder.finish_cloned()),
+            Self::Decimal(builder) => Arc::new(builder.finish_cloned()),
+            Self::Boolean(builder) => Arc::new(builder.finish_cloned()),
+            Self::Float(builder) => Arc::new(builder.finish_cloned()),
+            Self::Time(builder) => Arc::new(builder.finish_cloned()),
+            Self::Whole(given) => given.clone().expect(GIVEN),
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::TextList(builder) => Arc::new(builder.finish()),
@@ -131,9 +164,12 @@ impl Builder {
             Self::Boolean(builder) => Arc::new(builder.finish()),
             Self::Float(builder) => Arc::new(builder.finish()),
             Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Whole(given) => given.take().expect(GIVEN),
         }
     }
 }
+
+const GIVEN: &str = "a whole column is given before the batch is finished";
 
 /// The schema pairs every origin of values with the type that its builder has.
 fn wrong_type() {

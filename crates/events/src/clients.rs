@@ -11,10 +11,12 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrayvec::ArrayString;
+use arrow::array::{ArrayRef, UInt32Array};
 use foldhash::fast::RandomState;
 
 use crate::address;
-use crate::geoip::{GeoCache, GeoDatabases, GeoRecord};
+use crate::geoip::{GeoCache, GeoDatabases};
+use crate::schema::{Geo, Ty};
 
 /// Places for addresses, a power of two: 2.5 MB a partition.
 const PLACES: usize = 16_384;
@@ -34,8 +36,8 @@ pub(crate) struct Client {
     pub(crate) ip: ArrayString<IP_LENGTH_MAX>,
     /// Its /24 or /64.
     pub(crate) net: ArrayString<NET_LENGTH_MAX>,
-    /// None where no column of it is read.
-    pub(crate) geo: Option<Arc<GeoRecord>>,
+    /// The number of its GeoIP record; 0 where no column of it is read.
+    pub(crate) geo: u32,
 }
 
 /// What was seen before, and the databases to look up the rest. An address has one place, by the hash
@@ -50,14 +52,14 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// `reads_geo` says whether a client's GeoIP record is wanted at all.
-    pub(crate) fn new(databases: Arc<GeoDatabases>, reads_geo: bool) -> Self {
+    /// Clients with these columns of their GeoIP records; without one, no record is looked up.
+    pub(crate) fn new(databases: Arc<GeoDatabases>, geo: &[(Geo, Ty)]) -> Self {
         Self {
             // One more, for what is not remembered.
             places: vec![Client::default(); PLACES + 1].into(),
             hasher: RandomState::default(),
-            geo: GeoCache::new(databases),
-            reads_geo,
+            geo: GeoCache::new(databases, geo),
+            reads_geo: !geo.is_empty(),
             ip: String::new(),
             net: String::new(),
         }
@@ -67,9 +69,23 @@ impl Clients {
         self.geo.databases()
     }
 
-    /// Uses other databases from now on.
+    /// Uses other databases from now on. The numbers of records that rows have hold.
     pub(crate) fn set_databases(&mut self, databases: Arc<GeoDatabases>) {
-        *self = Self::new(databases, self.reads_geo);
+        self.geo.set_databases(databases);
+        self.places.fill(Client::default());
+    }
+
+    /// A column of the GeoIP records with these numbers.
+    pub(crate) fn gather(&mut self, field: Geo, numbers: &UInt32Array) -> ArrayRef {
+        self.geo.gather(field, numbers)
+    }
+
+    /// To be called when no row that is not in a batch yet has a number of a record.
+    pub(crate) fn batch_is_finished(&mut self) {
+        if self.geo.is_full() {
+            self.geo.clear();
+            self.places.fill(Client::default());
+        }
     }
 
     /// The place of the client that `text` names, good until the next call; None for no address.
@@ -94,7 +110,10 @@ impl Clients {
             text,
             ip: ArrayString::from(&self.ip).expect(fits),
             net: ArrayString::from(&self.net).expect(fits),
-            geo: self.reads_geo.then(|| self.geo.lookup(address)),
+            geo: match self.reads_geo {
+                true => self.geo.lookup(address),
+                false => 0,
+            },
         };
         Some(place)
     }
@@ -108,11 +127,15 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray;
+
     use super::*;
+
+    const KIND: [(Geo, Ty); 1] = [(Geo::IpKind, Ty::Text)];
 
     #[test]
     fn an_address_is_the_same_again_in_every_writing_and_after_others_took_its_place() {
-        let mut clients = Clients::new(Arc::new(GeoDatabases::none()), true);
+        let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &KIND);
         let long_zone = format!("fe80::1%{}", "z".repeat(100));
         for round in 0..3 {
             for (text, ip, net) in [
@@ -128,7 +151,6 @@ mod tests {
                     (ip, net),
                     "round {round}: {text}"
                 );
-                assert!(client.geo.is_some());
             }
             assert_eq!(clients.find("nowhere"), None);
             for number in 0..2 * PLACES {
@@ -141,8 +163,50 @@ mod tests {
 
     #[test]
     fn no_record_is_looked_up_where_none_is_read() {
-        let mut clients = Clients::new(Arc::new(GeoDatabases::none()), false);
-        let number = clients.find("203.0.113.9").unwrap();
-        assert!(clients.get(number).geo.is_none());
+        let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &[]);
+        for text in ["203.0.113.9", "203.0.114.9"] {
+            let place = clients.find(text).unwrap();
+            assert_eq!(clients.get(place).geo, 0);
+        }
+    }
+
+    #[test]
+    fn records_begin_anew_between_batches_and_are_right_in_each() {
+        let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &KIND);
+        let mut greatest = 0;
+        for batch in 0..3 {
+            let mut numbers = Vec::new();
+            // A network each, every other one private; more in a batch than are kept.
+            for number in 0..10_000 {
+                let first = ["10", "11"][number % 2];
+                let text = format!("{first}.{}.{}.{batch}", number >> 8, number & 255);
+                let place = clients.find(&text).unwrap();
+                numbers.push(clients.get(place).geo);
+            }
+            if batch == 1 {
+                // Those looked up before the databases changed are not lost.
+                clients.set_databases(Arc::new(GeoDatabases::none()));
+            }
+            for number in 10_000..20_000 {
+                let place = clients
+                    .find(&format!("10.0.{}.{batch}", number & 255))
+                    .unwrap();
+                numbers.push(clients.get(place).geo);
+            }
+            greatest = greatest.max(*numbers.iter().max().unwrap());
+            let kinds = clients.gather(Geo::IpKind, &UInt32Array::from(numbers));
+            for (row, kind) in kinds.as_string_view().iter().enumerate() {
+                let expected = match row < 10_000 && row % 2 == 1 {
+                    true => "unknown",
+                    false => "private",
+                };
+                assert_eq!(kind, Some(expected), "batch {batch}, row {row}");
+            }
+            clients.batch_is_finished();
+        }
+        assert!(
+            greatest < 25_000,
+            "records were never forgotten: {greatest}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 
 use crate::builder::{self, Builder};
@@ -110,13 +110,20 @@ pub struct Decoder {
     spans: Vec<Span>,
     pending: Vec<Pending>,
     texts: Texts,
-    events: Vec<Builder>,
-    late: Vec<Builder>,
+    events: OpenRows,
+    late: OpenRows,
     late_offsets: Vec<i64>,
     watermarks: Vec<i64>,
     dead: Vec<DeadLetter>,
     last_offset: Option<i64>,
     counts: Counts,
+}
+
+/// The rows of a batch that is not finished.
+struct OpenRows {
+    builders: Vec<Builder>,
+    /// The number of each row's GeoIP record; empty where no column of it is read.
+    geo: Vec<u32>,
 }
 
 impl Decoder {
@@ -136,11 +143,13 @@ impl Decoder {
     ) -> Result<Self> {
         topic.check()?;
         let plan = Plan::new(&schema, columns, &topic)?;
-        let builders = || {
-            plan.columns
-                .iter()
-                .map(|column| Builder::new(column.ty))
-                .collect()
+        let builder = |column: &Planned| match column.source {
+            Source::Geo(_) => Builder::Whole(None),
+            _ => Builder::new(column.ty),
+        };
+        let rows = || OpenRows {
+            builders: plan.columns.iter().map(builder).collect(),
+            geo: Vec::new(),
         };
         Ok(Self {
             topic: topic.topic.as_str().into(),
@@ -149,13 +158,13 @@ impl Decoder {
             masker: Masker::new(Arc::clone(&fingerprinter)),
             fingerprinter,
             credentials: Credentials::new(),
-            clients: Clients::new(geo, plan.reads_geo),
+            clients: Clients::new(geo, &plan.geo),
             running_ms: None,
             spans: vec![Span::default(); plan.members.len()],
             pending: vec![Pending::default(); plan.columns.len()],
             texts: Texts::default(),
-            events: builders(),
-            late: builders(),
+            events: rows(),
+            late: rows(),
             late_offsets: Vec::new(),
             watermarks: Vec::new(),
             dead: Vec::new(),
@@ -211,6 +220,7 @@ impl Decoder {
         let counts = std::mem::take(&mut self.counts);
         let events = self.batch(false, counts.events as usize);
         let late_rows = (counts.late > 0).then(|| self.batch(true, counts.late as usize));
+        self.clients.batch_is_finished();
         let late = late_rows.as_ref().map(late::rows_json).unwrap_or_default();
         let offsets = std::mem::take(&mut self.late_offsets);
         let late = offsets
@@ -275,11 +285,15 @@ impl Decoder {
             record_time,
             offset: record.offset,
         };
-        let builders = if is_late {
+        let rows = if is_late {
             &mut self.late
         } else {
             &mut self.events
         };
+        if !plan.geo.is_empty() {
+            rows.geo.push(around.client.geo);
+        }
+        let builders = &mut rows.builders;
         row::append(&row, &self.pending, &around, &mut self.texts, builders);
         if is_late {
             self.counts.late += 1;
@@ -307,20 +321,23 @@ impl Decoder {
 
     /// The rows of one set of builders, the columns added that are the same in all of them.
     fn batch(&mut self, late: bool, rows: usize) -> RecordBatch {
-        let builders = if late {
+        let open = if late {
             &mut self.late
         } else {
             &mut self.events
         };
-        for (Planned { source, .. }, builder) in self.plan.columns.iter().zip(builders.iter_mut()) {
+        let geo = UInt32Array::from(std::mem::take(&mut open.geo));
+        let columns = self.plan.columns.iter().zip(&mut open.builders);
+        for (Planned { source, .. }, builder) in columns {
             match source {
+                Source::Geo(field) => builder.give(self.clients.gather(*field, &geo)),
                 Source::Topic => builder.text_repeated(&self.topic, rows),
                 Source::Partition => builder.int32_repeated(self.partition, rows),
                 Source::Late => builder.boolean_repeated(late, rows),
                 _ => {}
             }
         }
-        builder::finish(&self.plan.schema, builders, rows)
+        builder::finish(&self.plan.schema, &mut open.builders, rows)
     }
 
     #[cold]

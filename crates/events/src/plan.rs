@@ -28,7 +28,8 @@ pub(crate) struct Plan {
     pub(crate) latency: Option<(usize, usize)>,
     /// What the column `api_key` is made of; empty where it is not read.
     pub(crate) identity: Vec<Identity>,
-    pub(crate) reads_geo: bool,
+    /// The columns of GeoIP records that are read.
+    pub(crate) geo: Vec<(Geo, Ty)>,
 }
 
 /// One column of the batches.
@@ -115,14 +116,14 @@ impl Plan {
         let mut fields: Vec<Field> = Vec::new();
         let mut latency = topic.time == TimeMeaning::Start;
         let mut identity = Vec::new();
-        let mut reads_geo = false;
+        let mut geo = Vec::new();
         for column in events.columns() {
             if columns.is_some_and(|columns| !columns.contains(&column.name)) {
                 continue;
             }
             match column.origin {
                 Origin::Latency => latency = true,
-                Origin::Geo(_) => reads_geo = true,
+                Origin::Geo(field) => geo.push((field, column.ty)),
                 Origin::ApiKey => identity = identities(&topic.identity, &mut members),
                 _ => {}
             }
@@ -143,7 +144,7 @@ impl Plan {
             api_key,
             latency,
             identity,
-            reads_geo,
+            geo,
         })
     }
 }

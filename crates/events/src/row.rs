@@ -10,12 +10,10 @@ use crate::clients::{Client, Clients};
 use crate::dead::DeadReason;
 use crate::extra::ExtraKind;
 use crate::fingerprint::Fingerprinter;
-use crate::geoip::GeoRecord;
 use crate::json::{self, Kind, Span};
 use crate::mask::{Masker, Own};
 use crate::number::{self, NumberFault};
 use crate::plan::{Identity, Plan, Source};
-use crate::schema::Geo;
 use crate::settings::TimeMeaning;
 use crate::{route, time};
 
@@ -459,7 +457,6 @@ pub(crate) fn append(
             }
             Source::Extra { kind, .. } => append_pending(*pending, *kind, builder),
             Source::Dropped(kind) => append_pending(Pending::Nothing, *kind, builder),
-            Source::Geo(field) => append_geo(*field, around.client.geo.as_deref(), builder),
             Source::SecretInUrl { members } => {
                 let found = members.iter().find(|(slot, _)| {
                     row.suspect && holds_secret(row, row.spans[*slot], around.masker, own)
@@ -468,6 +465,8 @@ pub(crate) fn append(
             }
             Source::RecordTime => builder.integer(around.record_time),
             Source::Offset => builder.integer(Some(around.offset)),
+            // Gathered when the batch is finished.
+            Source::Geo(_) => {}
             // The same in every row: added when the batch is finished.
             Source::Topic | Source::Partition | Source::Late => {}
         }
@@ -536,21 +535,5 @@ fn append_pending(pending: Pending, kind: ExtraKind, builder: &mut Builder) {
         (ExtraKind::Boolean, _) => builder.boolean(None),
         (ExtraKind::Text, _) => builder.text(None),
         (ExtraKind::TextList, _) => builder.list(None::<std::iter::Empty<&str>>),
-    }
-}
-
-fn append_geo(field: Geo, geo: Option<&GeoRecord>, builder: &mut Builder) {
-    match field {
-        Geo::Country => builder.text(geo.and_then(|geo| geo.country.as_deref())),
-        Geo::Subdivision => builder.text(geo.and_then(|geo| geo.subdivision.as_deref())),
-        Geo::City => builder.text(geo.and_then(|geo| geo.city.as_deref())),
-        Geo::Latitude => builder.float(geo.and_then(|geo| geo.latitude)),
-        Geo::Longitude => builder.float(geo.and_then(|geo| geo.longitude)),
-        Geo::AccuracyRadius => builder.float(geo.and_then(|geo| geo.accuracy_radius_km)),
-        Geo::Asn => builder.integer(geo.and_then(|geo| geo.asn)),
-        Geo::AsOrg => builder.text(geo.and_then(|geo| geo.as_org.as_deref())),
-        Geo::IpKind => builder.text(Some(geo.map_or("unknown", |geo| geo.ip_kind))),
-        Geo::IsAnonymous => builder.boolean(Some(geo.is_some_and(|geo| geo.is_anonymous))),
-        Geo::IsHosting => builder.boolean(Some(geo.is_some_and(|geo| geo.is_hosting))),
     }
 }

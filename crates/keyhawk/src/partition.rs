@@ -73,6 +73,8 @@ pub struct Processed {
     pub findings: Vec<u64>,
     /// Rows for which an expression failed.
     pub failed_rows: u64,
+    /// The same by the number of the rule, as [`Step::failed_by_rule`].
+    pub failed_by_rule: Vec<u64>,
     /// The greatest offset of the records.
     pub last_offset: Option<i64>,
     /// The rows with all columns, for the archive; None where the partition keeps none.
@@ -230,9 +232,8 @@ impl Partition {
         let rest = self.emit(step, &[])?;
         processed.emitted.extend(rest.emitted);
         processed.failed_rows += rest.failed_rows;
-        for (sum, more) in processed.findings.iter_mut().zip(rest.findings) {
-            *sum += more;
-        }
+        add(&mut processed.failed_by_rule, &rest.failed_by_rule);
+        add(&mut processed.findings, &rest.findings);
         self.dedup.advance(i64::MAX, &mut processed.emitted);
         Ok(processed)
     }
@@ -242,6 +243,7 @@ impl Partition {
     fn emit(&mut self, step: Step, watermarks: &[i64]) -> Result<Processed, Error> {
         let mut processed = Processed {
             failed_rows: step.failed_rows,
+            failed_by_rule: step.failed_by_rule,
             ..Processed::default()
         };
         processed.findings = vec![0; self.rules.alerts.len()];
@@ -286,6 +288,14 @@ impl Partition {
         } else {
             vec![at(first), at(last)]
         }
+    }
+}
+
+/// Adds counts by rule; one that is empty counts nothing.
+fn add(sums: &mut Vec<u64>, more: &[u64]) {
+    sums.resize(sums.len().max(more.len()), 0);
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
     }
 }
 

@@ -57,6 +57,15 @@ impl OutputTopic {
             Self::Dead => "dead",
         }
     }
+
+    /// Where the stub of a refused output goes: to the same topic, but for commands, of which a stub
+    /// cannot be carried out, and nothing on their topic may be ignored.
+    pub fn of_stub(self) -> Self {
+        match self {
+            Self::Commands => Self::Shadow,
+            other => other,
+        }
+    }
 }
 
 /// One message that processing emitted.

@@ -7,16 +7,18 @@
 //!
 //! In:    a time column Timestamp(ms, UTC), not null; columns of lineage that break ties.
 //! Out:   the same columns; nothing is emitted before the watermark moves.
-//! State: the rows whose time the watermark has not passed: those of the allowed lateness.
+//! State: the rows whose time the watermark has not passed: those of the allowed lateness. They stay in
+//!        the batches in which they came, so that a row is copied once.
 //! Batch: the Sort that stands below every OVER in the logical plan.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::make_comparator;
-use arrow::array::{Array, AsArray, Int64Array, UInt32Array};
-use arrow::compute::{SortOptions, concat, concat_batches};
-use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+use arrow::array::{
+    Array, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, make_comparator,
+};
+use arrow::compute::{SortOptions, interleave};
+use arrow::datatypes::{SchemaRef, TimestampMillisecondType, UInt32Type};
 use arrow::row::{RowConverter, SortField};
 
 use super::{Context, Operator, StateRow};
@@ -29,19 +31,42 @@ const LINEAGE_ORDER: SortOptions = SortOptions {
     descending: false,
     nulls_first: false,
 };
+/// Batches of together no more rows are put together as they arrive: a quiet topic has many of a few rows.
+const SMALL_ROWS: usize = 1024;
+/// Where of so many rows of a batch only one still waits, it is copied out, and the batch can go.
+const SPARSE: usize = 16;
 
-/// Pending rows, in order of arrival.
+/// Rows that wait, in order of arrival.
 pub(crate) struct Order {
     time: usize,
     complete_ms: i64,
     ties: Vec<usize>,
     rows: RowConverter,
     schema: SchemaRef,
-    pending: Vec<Rows>,
+    pending: Vec<Pending>,
     least: Option<i64>,
     /// What the last snapshot saved, by key, so that the next one names what has left.
     saved: Vec<Vec<u8>>,
 }
+
+/// A batch as it arrived. A row is copied once, when it leaves.
+struct Pending {
+    rows: Rows,
+    /// Those that have not left, rising.
+    waiting: Vec<u32>,
+}
+
+impl Pending {
+    fn all(rows: Rows) -> Self {
+        Pending {
+            waiting: (0..rows.len() as u32).collect(),
+            rows,
+        }
+    }
+}
+
+/// A row by its place: which of the pending batches, and where in it.
+type Place = (usize, usize);
 
 impl Order {
     pub(crate) fn new(
@@ -65,96 +90,145 @@ impl Order {
         })
     }
 
-    fn times<'a>(&self, rows: &'a Rows) -> Result<&'a [i64]> {
-        times(rows, self.time)
+    /// Adds rows to those that wait.
+    fn push(&mut self, rows: Rows) -> Result<()> {
+        let Some(least) = times(&rows, self.time)?.iter().min().copied() else {
+            return Ok(());
+        };
+        self.least = Some(self.least.map_or(least, |known| known.min(least)));
+        let are_small = |last: &Pending| last.rows.len() + rows.len() <= SMALL_ROWS;
+        match self.pending.pop_if(|last| are_small(last)) {
+            Some(last) => {
+                let places = last.waiting.iter().map(|&row| (0, row as usize));
+                let places: Vec<Place> =
+                    places.chain((0..rows.len()).map(|row| (1, row))).collect();
+                let rows = self.interleave(&[&last.rows, &rows], &places)?;
+                self.pending.push(Pending::all(rows));
+            }
+            None => self.pending.push(Pending::all(rows)),
+        }
+        Ok(())
     }
 
-    /// All pending rows as one; `None` where there is none.
-    fn gather(&mut self) -> Result<Option<Rows>> {
-        Ok(match self.pending.len() {
-            0 => None,
-            1 => self.pending.pop(),
-            _ => {
-                let batch =
-                    concat_batches(&self.schema, self.pending.iter().map(|rows| &rows.batch))
-                        .within(OPERATOR)?;
-                let keys: Vec<&dyn Array> = self
-                    .pending
-                    .iter()
-                    .map(|rows| &rows.keys as &dyn Array)
-                    .collect();
-                let keys = UInt32Array::from(concat(&keys).within(OPERATOR)?.to_data());
-                self.pending.clear();
-                // What they were released with does not matter: the order releases them anew.
-                let release = Release::Watermark(Int64Array::from(vec![0; batch.num_rows()]));
-                Some(Rows {
-                    batch,
-                    keys,
-                    release,
-                })
-            }
+    /// The rows at these places, in this order. What they were released with is lost: the order
+    /// releases them anew.
+    fn interleave(&self, batches: &[&Rows], places: &[Place]) -> Result<Rows> {
+        let columns = (0..self.schema.fields().len()).map(|column| {
+            let arrays = batches
+                .iter()
+                .map(|rows| rows.batch.column(column).as_ref());
+            interleave(&arrays.collect::<Vec<_>>(), places).within(OPERATOR)
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        let schema = Arc::clone(&self.schema);
+        let batch =
+            RecordBatch::try_new_with_options(schema, columns, &options).within(OPERATOR)?;
+        let keys = batches.iter().map(|rows| &rows.keys as &dyn Array);
+        let keys = interleave(&keys.collect::<Vec<_>>(), places).within(OPERATOR)?;
+        Ok(Rows {
+            batch,
+            keys: keys.as_primitive::<UInt32Type>().clone(),
+            release: Release::Watermark(Int64Array::from(vec![0; places.len()])),
         })
     }
 
-    /// The indices of `rows` that may leave, in the total order, and of those that wait.
-    fn split(&self, rows: &Rows, bound: i64) -> Result<(Vec<u32>, Vec<u32>)> {
-        let times = self.times(rows)?;
-        let (mut leaving, waiting) = by_time(times, bound);
-        let tied = |a: &u32, b: &u32| times[*a as usize] == times[*b as usize];
-        if !self.ties.is_empty() && leaving.windows(2).any(|pair| tied(&pair[0], &pair[1])) {
-            // Ties are few and mostly in order already: rows are compared where they stand.
-            let compare = self
-                .ties
-                .iter()
-                .map(|&tie| {
-                    let column = rows.batch.column(tie);
-                    make_comparator(column, column, LINEAGE_ORDER).within(OPERATOR)
-                })
-                .collect::<Result<Vec<_>>>()?;
-            for run in leaving.chunk_by_mut(tied).filter(|run| run.len() > 1) {
-                run.sort_by(|&a, &b| {
-                    let ordered = compare.iter().map(|by| by(a as usize, b as usize));
-                    ordered.fold(Ordering::Equal, Ordering::then)
-                });
+    /// The places of the rows with a time below `bound`, by time and then as they arrived, which leave.
+    fn leave(&mut self, bound: i64) -> Result<Vec<Place>> {
+        let mut by_time = ByTime::default();
+        self.least = None;
+        for (batch, pending) in self.pending.iter_mut().enumerate() {
+            let times = times(&pending.rows, self.time)?;
+            pending.waiting.retain(|&row| {
+                let time = times[row as usize];
+                let waits = time >= bound;
+                if waits {
+                    self.least = Some(self.least.map_or(time, |known| known.min(time)));
+                } else {
+                    by_time.push(time, (batch, row as usize));
+                }
+                waits
+            });
+        }
+        Ok(by_time.finish())
+    }
+
+    /// Puts rows that are sorted by time into the total order.
+    fn break_ties(&self, rows: Rows) -> Result<Rows> {
+        let times = times(&rows, self.time)?;
+        if self.ties.is_empty() || times.windows(2).all(|pair| pair[0] != pair[1]) {
+            return Ok(rows);
+        }
+        let compare = self.ties.iter().map(|&tie| {
+            let column = rows.batch.column(tie);
+            make_comparator(column, column, LINEAGE_ORDER).within(OPERATOR)
+        });
+        let compare = compare.collect::<Result<Vec<_>>>()?;
+        let by_ties = |a: &u32, b: &u32| {
+            let ordered = compare.iter().map(|by| by(*a as usize, *b as usize));
+            ordered.fold(Ordering::Equal, Ordering::then)
+        };
+        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut moved = false;
+        for run in order.chunk_by_mut(|&a, &b| times[a as usize] == times[b as usize]) {
+            // Ties mostly arrive in order, which is that of the log.
+            if !run.is_sorted_by(|a, b| by_ties(a, b).is_le()) {
+                run.sort_by(by_ties);
+                moved = true;
             }
         }
-        Ok((leaving, waiting))
+        match moved {
+            true => rows.take(&UInt32Array::from(order), OPERATOR),
+            false => Ok(rows),
+        }
+    }
+
+    /// Drops batches of which nothing waits, and copies out of others what is left of them.
+    fn tidy(&mut self) -> Result<()> {
+        self.pending.retain(|pending| !pending.waiting.is_empty());
+        for pending in &mut self.pending {
+            if pending.waiting.len() * SPARSE <= pending.rows.len() {
+                let waiting = UInt32Array::from(std::mem::take(&mut pending.waiting));
+                let rows = pending.rows.take(&waiting, OPERATOR)?;
+                *pending = Pending::all(rows.compact(OPERATOR)?);
+            }
+        }
+        Ok(())
     }
 }
 
-/// The rows with a time below `bound`, by time and then as they arrived, and the rows that wait. Most
-/// arrive in order: only the stragglers are sorted, and then merged in.
-fn by_time(times: &[i64], bound: i64) -> (Vec<u32>, Vec<u32>) {
-    let mut in_order: Vec<u32> = Vec::with_capacity(times.len());
-    let (mut stragglers, mut waiting) = (Vec::new(), Vec::new());
-    let mut greatest = i64::MIN;
-    for (row, &time) in (0..).zip(times) {
-        if time >= bound {
-            waiting.push(row);
-        } else if time >= greatest {
-            greatest = time;
-            in_order.push(row);
-        } else {
-            stragglers.push(row);
+/// Sorts rows by time; those of one time stay as they arrived. Most arrive in order: only the stragglers
+/// are sorted, and then merged in.
+#[derive(Default)]
+struct ByTime {
+    in_order: Vec<(i64, Place)>,
+    stragglers: Vec<(i64, Place)>,
+}
+
+impl ByTime {
+    #[inline]
+    fn push(&mut self, time: i64, place: Place) {
+        match self.in_order.last() {
+            Some(&(last, _)) if time < last => self.stragglers.push((time, place)),
+            _ => self.in_order.push((time, place)),
         }
     }
-    if stragglers.is_empty() {
-        return (in_order, waiting);
-    }
-    stragglers.sort_by_key(|&row| times[row as usize]);
-    let mut leaving = Vec::with_capacity(in_order.len() + stragglers.len());
-    let mut stragglers = stragglers.into_iter().peekable();
-    for row in in_order {
-        // Among equal times a straggler comes later: its like had passed when it arrived.
-        while let Some(straggler) =
-            stragglers.next_if(|&straggler| times[straggler as usize] < times[row as usize])
-        {
-            leaving.push(straggler);
+
+    fn finish(mut self) -> Vec<Place> {
+        self.stragglers.sort_by_key(|&(time, _)| time);
+        let mut places = Vec::with_capacity(self.in_order.len() + self.stragglers.len());
+        let mut stragglers = self.stragglers.into_iter().peekable();
+        for (time, place) in self.in_order {
+            // Among equal times a straggler comes later: its like had passed when it arrived.
+            while let Some((_, straggler)) = stragglers.next_if(|&(straggler, _)| straggler < time)
+            {
+                places.push(straggler);
+            }
+            places.push(place);
         }
-        leaving.push(row);
+        places.extend(stragglers.map(|(_, place)| place));
+        places
     }
-    leaving.extend(stragglers);
-    (leaving, waiting)
 }
 
 fn times(rows: &Rows, column: usize) -> Result<&[i64]> {
@@ -179,11 +253,7 @@ impl Operator for Order {
         _: &mut Context<'_>,
         _: &mut Vec<Rows>,
     ) -> Result<()> {
-        if let Some(least) = self.times(rows)?.iter().min().copied() {
-            self.least = Some(self.least.map_or(least, |known| known.min(least)));
-            self.pending.push(rows.clone());
-        }
-        Ok(())
+        self.push(rows.clone())
     }
 
     fn advance(&mut self, watermark: i64, _: &mut Context<'_>, out: &mut Vec<Rows>) -> Result<()> {
@@ -191,26 +261,16 @@ impl Operator for Order {
         if self.least.is_none_or(|least| least >= bound) {
             return Ok(());
         }
-        let Some(rows) = self.gather()? else {
-            return Ok(());
-        };
-        let (leaving, waiting) = self.split(&rows, bound)?;
-        let mut left = rows.take(&UInt32Array::from(leaving), OPERATOR)?;
-        let release = self
-            .times(&left)?
+        let places = self.leave(bound)?;
+        let batches: Vec<&Rows> = self.pending.iter().map(|pending| &pending.rows).collect();
+        let rows = self.interleave(&batches, &places)?;
+        let mut left = self.break_ties(rows)?;
+        let release = times(&left, self.time)?
             .iter()
             .map(|time| time.saturating_sub(self.complete_ms).saturating_add(1));
         left.release = Release::Watermark(release.collect());
         out.push(left);
-        self.least = None;
-        if !waiting.is_empty() {
-            let rows = rows
-                .take(&UInt32Array::from(waiting), OPERATOR)?
-                .compact(OPERATOR)?;
-            self.least = self.times(&rows)?.iter().min().copied();
-            self.pending.push(rows);
-        }
-        Ok(())
+        self.tidy()
     }
 
     fn next_deadline(&self) -> Option<i64> {
@@ -220,12 +280,13 @@ impl Operator for Order {
 
     fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>> {
         let mut state = Vec::new();
-        if let Some(rows) = self.gather()? {
+        for Pending { rows, waiting } in &self.pending {
             let converted = self
                 .rows
                 .convert_columns(rows.batch.columns())
                 .within(OPERATOR)?;
-            for row in 0..rows.len() {
+            for &row in waiting {
+                let row = row as usize;
                 // The whole row is its key: rows are told apart by their lineage.
                 let key = converted.row(row).as_ref().to_vec();
                 let topic_key = match rows.keys.is_null(row) {
@@ -234,7 +295,6 @@ impl Operator for Order {
                 };
                 state.push((key, topic_key));
             }
-            self.pending.push(rows);
         }
         state.sort_unstable();
         let gone = self
@@ -268,8 +328,7 @@ impl Operator for Order {
             .rows
             .convert_rows(kept.iter().map(|row| parser.parse(&row.key)))
             .within(OPERATOR)?;
-        let batch = arrow::array::RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .within(OPERATOR)?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).within(OPERATOR)?;
         let keys = kept
             .iter()
             .map(|row| match row.state.as_deref() {
@@ -284,24 +343,19 @@ impl Operator for Order {
             })
             .collect::<Result<_>>()?;
         let release = Release::Watermark(Int64Array::from(vec![0; batch.num_rows()]));
-        let rows = Rows {
+        self.saved.extend(kept.iter().map(|row| row.key.clone()));
+        self.saved.sort_unstable();
+        self.push(Rows {
             batch,
             keys,
             release,
-        };
-        if let Some(least) = self.times(&rows)?.iter().min().copied() {
-            self.least = Some(self.least.map_or(least, |known| known.min(least)));
-        }
-        self.saved.extend(kept.iter().map(|row| row.key.clone()));
-        self.saved.sort_unstable();
-        self.pending.push(rows);
-        Ok(())
+        })
     }
 
     fn memory(&self) -> usize {
         self.pending
             .iter()
-            .map(|rows| rows.batch.get_array_memory_size())
+            .map(|pending| pending.rows.batch.get_array_memory_size())
             .sum()
     }
 }

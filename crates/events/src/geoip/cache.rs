@@ -8,18 +8,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, UInt32Array};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{GeoDatabases, GeoRecord};
+use super::GeoDatabases;
+use super::table::GeoTable;
+use crate::schema::{Geo, Ty};
 
-/// Entries at most: about 4 MB a partition.
-const ENTRIES_MAX: usize = 16_384;
+/// Records at most once a batch is finished: about 4 MB a partition where all columns are read.
+const RECORDS_MAX: usize = 16_384;
 
 /// What was looked up before, and the databases to look up the rest.
 pub(crate) struct GeoCache {
     databases: Arc<GeoDatabases>,
     networks: HashMap<Key, Entry, RandomState>,
+    records: GeoTable,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
@@ -29,17 +33,21 @@ enum Key {
     Whole(IpAddr),
 }
 
+#[derive(Clone, Copy)]
 enum Entry {
-    Record(Arc<GeoRecord>),
+    /// The number of its record.
+    Record(u32),
     /// The network's addresses differ.
     Split,
 }
 
 impl GeoCache {
-    pub(crate) fn new(databases: Arc<GeoDatabases>) -> Self {
+    /// An empty cache for these columns of the records.
+    pub(crate) fn new(databases: Arc<GeoDatabases>, fields: &[(Geo, Ty)]) -> Self {
         Self {
             databases,
             networks: HashMap::default(),
+            records: GeoTable::new(fields),
         }
     }
 
@@ -47,36 +55,54 @@ impl GeoCache {
         &self.databases
     }
 
-    pub(crate) fn lookup(&mut self, ip: IpAddr) -> Arc<GeoRecord> {
+    /// Uses other databases from the next lookup on. Numbers given before hold.
+    pub(crate) fn set_databases(&mut self, databases: Arc<GeoDatabases>) {
+        self.databases = databases;
+        self.networks.clear();
+    }
+
+    /// The number of the record for an address.
+    pub(crate) fn lookup(&mut self, ip: IpAddr) -> u32 {
         let network = match ip {
             IpAddr::V4(v4) => Key::Net4(u32::from(v4) >> 8),
             IpAddr::V6(v6) => Key::Net6((u128::from(v6) >> 64) as u64),
         };
         for key in [network, Key::Whole(ip)] {
             match self.networks.get(&key) {
-                Some(Entry::Record(record)) => return Arc::clone(record),
+                Some(Entry::Record(number)) => return *number,
                 Some(Entry::Split) => {}
                 None => break,
             }
         }
         let (record, bits) = self.databases.lookup_network(ip);
-        let record = Arc::new(record);
-        if self.networks.len() + 2 > ENTRIES_MAX {
-            self.networks.clear();
-        }
+        let number = self.records.push(&record);
         // A network is private or not as a whole, but for ::/64, which holds ::1 and much else.
         let whole = match ip {
             IpAddr::V4(_) => bits <= 24,
             IpAddr::V6(v6) => bits <= 64 && u128::from(v6) >> 64 != 0,
         };
         if whole {
-            self.networks
-                .insert(network, Entry::Record(Arc::clone(&record)));
+            self.networks.insert(network, Entry::Record(number));
         } else {
             self.networks.insert(network, Entry::Split);
-            self.networks
-                .insert(Key::Whole(ip), Entry::Record(Arc::clone(&record)));
+            self.networks.insert(Key::Whole(ip), Entry::Record(number));
         }
-        record
+        number
+    }
+
+    /// A column of the records with these numbers.
+    pub(crate) fn gather(&mut self, field: Geo, numbers: &UInt32Array) -> ArrayRef {
+        self.records.gather(field, numbers)
+    }
+
+    /// Whether it is full, and must be emptied once no open batch has a number of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len() > RECORDS_MAX
+    }
+
+    /// Forgets everything but the databases.
+    pub(crate) fn clear(&mut self) {
+        self.networks.clear();
+        self.records.clear();
     }
 }

@@ -17,6 +17,7 @@
 mod cache;
 mod radius;
 mod records;
+mod table;
 
 use std::fmt;
 use std::net::IpAddr;

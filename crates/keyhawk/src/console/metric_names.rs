@@ -158,7 +158,7 @@ pub const METRICS: &[Metric] = &[
         "keyhawk_rule_errors_total",
         Kind::Counter,
         Unit::Count,
-        "Rows on which an expression of a view or rule failed and gave null.",
+        "Rows on which an expression of a `rule`, or of a view that it reads, failed and gave null.",
     ),
     metric(
         "keyhawk_alert_latency_seconds",

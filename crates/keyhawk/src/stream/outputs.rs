@@ -74,11 +74,14 @@ impl Publisher {
                     .increment(*found);
             }
         }
-        if processed.failed_rows > 0 {
-            judge(&Trouble::FailedRows {
-                partition: place.partition,
-                rows: processed.failed_rows,
-            });
+        for (rule, &rows) in self.rules.alerts.iter().zip(&processed.failed_by_rule) {
+            if rows > 0 {
+                judge(&Trouble::FailedRows {
+                    partition: place.partition,
+                    rule: &rule.name,
+                    rows,
+                });
+            }
         }
 
         let mut outputs = Vec::new();

@@ -15,9 +15,10 @@ use crate::partition;
 
 /// One thing that went wrong.
 pub(super) enum Trouble<'a> {
-    /// Rows on which a rule's expression failed.
+    /// Rows on which an expression of a rule, or of a view below it, failed.
     FailedRows {
         partition: &'a TopicPartition,
+        rule: &'a str,
         rows: u64,
     },
     /// A record that is no event.
@@ -41,9 +42,14 @@ pub(super) enum Verdict {
 /// Counts and logs it, and says what is to be done.
 pub(super) fn judge(trouble: &Trouble<'_>) -> Verdict {
     match trouble {
-        Trouble::FailedRows { partition, rows } => {
-            metrics::counter!("keyhawk_rule_errors_total").increment(*rows);
-            tracing::debug!(%partition, rows, "an expression of a rule failed on rows");
+        Trouble::FailedRows {
+            partition,
+            rule,
+            rows,
+        } => {
+            metrics::counter!("keyhawk_rule_errors_total", "rule" => (*rule).to_owned())
+                .increment(*rows);
+            tracing::debug!(%partition, rule, rows, "an expression failed on rows");
             Verdict::GoOn
         }
         Trouble::BadRecord { reason } => {

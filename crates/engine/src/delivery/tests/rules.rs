@@ -510,6 +510,29 @@ fn r7_stub_of_the_output_s_own_kind_is_taken_from_the_caller() {
 }
 
 #[test]
+fn r7_stub_of_a_command_goes_to_the_shadow_topic() {
+    let mut bench = Bench::assigned();
+    let mut output = output(0xab);
+    output.topic = OutputTopic::Commands;
+    let effects = bench.handle(Event::Batch {
+        partition: p(0),
+        epoch: E1,
+        next_offset: 10,
+        outputs: vec![output],
+    });
+    let topics = |effects: &[Effect]| -> Vec<OutputTopic> {
+        let topic = |effect: &Effect| match effect {
+            Effect::Produce { topic, .. } => Some(*topic),
+            _ => None,
+        };
+        effects.iter().filter_map(topic).collect()
+    };
+    assert_eq!(topics(&effects), [OutputTopic::Commands]);
+    let token = tokens(&effects)[0];
+    assert_eq!(topics(&bench.refuse(token)), [OutputTopic::Shadow]);
+}
+
+#[test]
 fn r7_stub_is_small_json_whatever_the_reason() {
     let reason = format!("say \"no\"\\\n\u{7f}\u{1}ü{}", "é".repeat(9_000));
     let text = String::from_utf8(stub::payload(&[1; 16], OutputTopic::Dead, &reason, 7)).unwrap();
