@@ -59,8 +59,11 @@ pub enum State {
         /// Gap and lateness.
         idle_ms: i64,
     },
-    /// What the functions keep, for each key that was ever seen.
-    Keys,
+    /// What the functions keep, for each key with a row within so much event time of the newest.
+    Keys {
+        /// The retention.
+        idle_ms: i64,
+    },
 }
 
 /// How far behind an event's time the watermark is when what the event is part of leaves a node.
@@ -180,7 +183,10 @@ impl Program {
                     let state = State::Waiting { span_ms: reach_ms };
                     (state, wait.window(0, Some(0)))
                 }
-                NodeKind::Over { .. } => (State::Keys, wait),
+                NodeKind::Over { retention, .. } => {
+                    let idle_ms = retention.ms;
+                    (State::Keys { idle_ms }, wait)
+                }
                 NodeKind::WindowJoin { complete_ms, .. } => {
                     let [left, right] = *complete_ms;
                     let span_ms = left.saturating_sub(right).saturating_abs();

@@ -162,6 +162,18 @@ pub enum JoinKind {
     NullAwareAnti,
 }
 
+/// For how long an OVER knows a key that is silent.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// The time that its rows are ordered by.
+    pub time: Arc<dyn PhysicalExpr>,
+    /// A row later than this after its key's previous row starts the key anew, in milliseconds.
+    pub ms: i64,
+    /// At watermark W every row with a time below W + this has arrived; `None` where nobody knows,
+    /// and keys then stay.
+    pub complete_ms: Option<i64>,
+}
+
 /// What a node does. Column numbers refer to the input's batch.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -223,6 +235,8 @@ pub enum NodeKind {
     Over {
         /// How partitions are told apart.
         keys: KeyBy,
+        /// When they start anew.
+        retention: Retention,
         /// The functions.
         functions: Vec<OverFunction>,
     },
@@ -404,9 +418,14 @@ impl Program {
                         ties.clone(),
                         Arc::clone(&node.schema),
                     )?),
-                    NodeKind::Over { keys, functions } => {
+                    NodeKind::Over {
+                        keys,
+                        retention,
+                        functions,
+                    } => {
                         let input = &self.nodes[node.inputs[0].0].schema;
-                        Box::new(Over::new(keys, functions, input, Arc::clone(&node.schema))?)
+                        let schema = Arc::clone(&node.schema);
+                        Box::new(Over::new(keys, retention, functions, input, schema)?)
                     }
                     NodeKind::Lookup {
                         index,

@@ -17,6 +17,7 @@ use crate::catalog::EVENTS;
 use crate::compile::{Compiled, Query};
 use crate::error::{Error, Result};
 use crate::lower::{all_nullable, nullable};
+use crate::retention::with_generations;
 
 /// What a batch run found.
 #[derive(Debug, Default)]
@@ -81,15 +82,14 @@ impl Compiled {
         let query = query.ok_or_else(|| Error::NoSuchRule {
             rule: rule.to_owned(),
         })?;
-        let plan = self
-            .state
-            .query_planner()
-            .create_physical_plan(&query.plan, &self.state)
-            .await;
-        let plan = plan.map_err(|source| Error::Batch {
+        let wrap = |source| Error::Batch {
             query: rule.to_owned(),
             source,
-        })?;
+        };
+        let plan = with_generations(query.plan.clone()).map_err(wrap)?;
+        let planner = self.state.query_planner();
+        let plan = planner.create_physical_plan(&plan, &self.state).await;
+        let plan = plan.map_err(wrap)?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref())
             .indent(false)
             .to_string())
@@ -105,7 +105,9 @@ impl Compiled {
             query: query.name.clone(),
             source,
         };
-        let plan = with_data(&query.plan, tables).map_err(wrap)?;
+        let plan = with_data(&query.plan, tables)
+            .and_then(with_generations)
+            .map_err(wrap)?;
         let physical = self
             .state
             .query_planner()

@@ -22,7 +22,7 @@ use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 use crate::actions::reads_authenticated_calls_only;
 use crate::arrays::array_bounds;
 use crate::catalog::{Catalog, EVENTS, ROW_COLUMN, Tables, join_rules, session};
-use crate::header::{RuleHeader, key_place, parse_header, parse_view_header};
+use crate::header::{RuleHeader, ViewHeader, key_place, parse_header, parse_view_header};
 use crate::header_columns::check_header;
 use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
 use crate::lineage::{Preparation, Unprepared};
@@ -165,10 +165,14 @@ impl<'a> Compiler<'a> {
                 );
                 continue;
             }
-            if let Err(more) = parse_view_header(file) {
-                problems.extend(more);
-            }
-            match self.query(file) {
+            let header = match parse_view_header(file) {
+                Ok(header) => header,
+                Err(more) => {
+                    problems.extend(more);
+                    ViewHeader::default()
+                }
+            };
+            match self.query(file, header.retention_ms()) {
                 Ok(query) => {
                     self.add_view(&query);
                     views.push((file, query));
@@ -188,7 +192,7 @@ impl<'a> Compiler<'a> {
                     continue;
                 }
             };
-            match self.query(file) {
+            match self.query(file, header.retention_ms()) {
                 Ok(query) => {
                     problems.extend(check_header(file, &header, &query));
                     queries.push((file, query, header));
@@ -221,7 +225,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Plans, prepares and optimises one file.
-    fn query(&self, file: &SourceFile) -> Result<Query, Problem> {
+    fn query(&self, file: &SourceFile, retention_ms: Option<i64>) -> Result<Query, Problem> {
         let plan = self.plan(file)?;
         let visible = plan.schema().fields().len();
         if let Some(name) = hidden_name(&plan) {
@@ -241,6 +245,7 @@ impl<'a> Compiler<'a> {
             views: &self.origins,
             view_source: &|name| self.view_sources.get(name).cloned(),
             table_sources: &self.table_sources,
+            retention_ms,
             bounds: self.bounds,
             state: &self.state,
             joins: Cell::new(0),

@@ -31,6 +31,7 @@ mod origin;
 mod planner_error;
 mod problem;
 mod question;
+mod retention;
 mod shared;
 mod warnings;
 mod windows;

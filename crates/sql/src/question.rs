@@ -31,10 +31,12 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use crate::catalog::{Catalog, EVENTS, Tables, session};
+use crate::header::parse_view_header;
 use crate::lower::all_nullable;
 use crate::origin::{Origin, ViewOrigins, WindowKind, origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find};
+use crate::retention::with_retention;
 
 /// A column that every row of `events` has: read where a question asks for none, as `count(*)` does.
 const ANY_COLUMN: &str = "_offset";
@@ -268,9 +270,15 @@ impl Prompt {
         let plan = SqlToRel::new_with_options(&catalog, options)
             .statement_to_plan(statement)
             .map_err(|error| problem(&error))?;
-        self.with_views(plan)
+        let plan = self
+            .with_views(plan)
             .and_then(with_steps)
-            .map_err(|error| problem(&error))
+            .map_err(|error| problem(&error))?;
+        if may_explain {
+            return Ok(plan);
+        }
+        let header = parse_view_header(file).unwrap_or_default();
+        with_retention(plan, header.retention_ms()).map_err(|error| problem(&error))
     }
 
     fn with_views(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {

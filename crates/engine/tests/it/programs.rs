@@ -13,7 +13,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{cast, col, is_not_null, lit};
 use keyhawk_engine::program::{
     Aggregate, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind, OverFunction, Program,
-    ProgramBuilder, Sink, WindowPart,
+    ProgramBuilder, Retention, Sink, WindowPart,
 };
 use keyhawk_engine::{Kept, Machine, StateRow, Step};
 
@@ -297,8 +297,15 @@ impl Build {
         )
     }
 
-    /// `before`: the previous value of a column, and `number`: of the row, in each partition.
-    pub fn over(&mut self, from: NodeId, keys: &[&str], value: &str) -> NodeId {
+    /// `before`: the previous value of a column, and `number`: of the row, in each partition. A time, by
+    /// how much it is complete beyond the watermark, and the retention.
+    pub fn over(
+        &mut self,
+        from: NodeId,
+        keys: &[&str],
+        value: &str,
+        (time, complete_ms, retention_ms): (&str, i64, i64),
+    ) -> NodeId {
         let schema = Arc::clone(self.builder.schema(from));
         let kind_of = schema.field_with_name(value).unwrap().data_type().clone();
         let mut columns: Vec<(&str, DataType)> = schema
@@ -313,6 +320,11 @@ impl Build {
                 KeyBy::Topic
             } else {
                 KeyBy::Columns(by)
+            },
+            retention: Retention {
+                time: self.column(from, time),
+                ms: retention_ms,
+                complete_ms: Some(complete_ms),
             },
             functions: vec![
                 OverFunction {
@@ -374,7 +386,12 @@ pub fn every_operator() -> Arc<Program> {
     let keyed = build.filter(scan, is_not_null(with_key).unwrap());
     let minutes = build.tumble(keyed, &["api_key"]);
     let ordered = build.order(minutes, "window_end", 1, &["api_key"]);
-    let growth = build.over(ordered, &["api_key"], "total");
+    let growth = build.over(
+        ordered,
+        &["api_key"],
+        "total",
+        ("window_end", 1, 3 * MINUTE),
+    );
     build.rule("growth", growth, "window_end", &["api_key", "window_end"]);
     let places = build.tumble(scan, &["country", "api_key"]);
     build.rule(
@@ -410,7 +427,12 @@ pub fn every_operator() -> Arc<Program> {
         &["country", "api_key", "window_end"],
     );
     let calls = build.order(scan, "event_time", 0, &["_offset"]);
-    let by_country = build.over(calls, &["country"], "api_key");
+    let by_country = build.over(
+        calls,
+        &["country"],
+        "api_key",
+        ("event_time", 0, MINUTE / 2),
+    );
     build.rule("calls", by_country, "event_time", &["_offset"]);
     build.rule("all", scan, "event_time", &["_offset"]);
     build.build()

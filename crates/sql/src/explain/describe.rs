@@ -182,7 +182,9 @@ impl Words<'_> {
                 state(text, &wakes);
                 ("order", vec![format!("rows in order of {time}")])
             }
-            NodeKind::Over { keys, functions } => {
+            NodeKind::Over {
+                keys, functions, ..
+            } => {
                 let width = self.node(input).schema.fields().len();
                 let order = self.order(input);
                 let order = order.map_or(String::new(), |time| format!(" in order of {time}"));
@@ -195,11 +197,14 @@ impl Words<'_> {
                         .map(|(place, field)| named(labels.get(width + place), call(field.name()))),
                 );
                 let names = fields.iter().map(|field| field.name().as_str());
-                let text = format!(
-                    "for each key ever seen: {}",
-                    kept(functions.iter().zip(names))
-                );
-                state(text, "every row, in that order");
+                if let State::Keys { idle_ms } = bound.state {
+                    let text = format!(
+                        "for each key with a row in the last {}: {}",
+                        duration(idle_ms),
+                        kept(functions.iter().zip(names))
+                    );
+                    state(text, "every row, in that order");
+                }
                 ("over", does)
             }
             NodeKind::Lookup {

@@ -84,6 +84,8 @@ pub(crate) struct Preparation<'a> {
     pub(crate) view_source: &'a dyn Fn(&str) -> Option<(Arc<dyn TableSource>, usize)>,
     /// The sources of reference tables, with the hidden number of their rows.
     pub(crate) table_sources: &'a BTreeMap<String, Arc<dyn TableSource>>,
+    /// The retention in the file's header, in milliseconds.
+    pub(crate) retention_ms: Option<i64>,
     /// Whether any query reads a baseline's bounds, which are dear.
     pub(crate) bounds: bool,
     /// The functions.

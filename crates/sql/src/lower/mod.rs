@@ -26,7 +26,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Sort, Unnest, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder};
+use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder, Retention};
 
 use self::over_function::{over_function, version};
 
@@ -34,6 +34,7 @@ use crate::lineage::Unprepared;
 use crate::meaning::meaning;
 use crate::origin::{Origin, ViewOrigins, leader, origin, session_call};
 use crate::problem::Refusal;
+use crate::retention::{longest_frame_ms, split_keys};
 use crate::shared::{Condition, FilteredScan, SharedScans, TOTAL_ORDER, is_ordered, sorts_events};
 
 /// What a plan is lowered into.
@@ -321,6 +322,7 @@ impl Lowering<'_> {
         let mut functions = Vec::with_capacity(window.window_expr.len());
         let mut by = KeyBy::Topic;
         let mut keyed = false;
+        let mut over = None;
         for expr in &window.window_expr {
             let Expr::WindowFunction(function) = expr.clone().unalias_nested().data else {
                 return Err(refused(
@@ -329,7 +331,13 @@ impl Lowering<'_> {
                     "write f(…) OVER (…)",
                 ));
             };
-            let partition_by = &function.params.partition_by;
+            let (partition_by, written_ms) = split_keys(&function.params.partition_by);
+            let order = &function.params.order_by[0].expr;
+            over = Some((
+                order.clone(),
+                written_ms,
+                self.origin(&window.input, order).complete_ms(),
+            ));
             let origins: Vec<Origin> = partition_by
                 .iter()
                 .map(|key| self.origin(&window.input, key))
@@ -346,6 +354,18 @@ impl Lowering<'_> {
             };
             functions.push(over_function(&function, from)?);
         }
+        let Some((time, written_ms, complete_ms)) = over else {
+            return Err(refused(
+                &["OVER"],
+                "an OVER without a function",
+                "name a function before OVER",
+            ));
+        };
+        let retention = Retention {
+            time: physical(&time, from)?,
+            ms: written_ms.unwrap_or_else(|| longest_frame_ms(&functions)),
+            complete_ms,
+        };
         if !keyed {
             self.unkeyed.push(unkeyed("PARTITION BY", self.key));
         }
@@ -361,6 +381,7 @@ impl Lowering<'_> {
         Ok(self.builder.add(
             NodeKind::Over {
                 keys: by,
+                retention,
                 functions,
             },
             vec![input],

@@ -707,6 +707,36 @@ fn headers_that_say_what_is_not_so_are_refused() {
             "a duration without a unit",
             format!("/*\nentity = \"api_key\"\nseverity = \"high\"\nlift_after = 60\n*/\n{select}"),
         ),
+        (
+            "a retention in months",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"3 months\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "no retention at all",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"0s\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention below nothing",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"-1d\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention of less than a millisecond",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"1500us\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention for ever",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"40000d\"\n*/\n{select}"
+            ),
+        ),
         ("no TOML", format!("/*\nseverity: low\n*/\n{select}")),
         (
             "a text without quotes",
