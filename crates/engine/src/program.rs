@@ -14,15 +14,18 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
-use keyhawk_functions::{KeyedFold, SessionLimits};
+use keyhawk_functions::{FillLimits, KeyedFold, SessionLimits};
 
 use crate::bound::Kept;
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
-    Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
+    Fill, Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
     Unnest, WindowJoin, accumulator,
 };
+
+/// The column of the input that has the event time.
+pub(crate) const EVENT_TIME: &str = "event_time";
 
 /// A node's place in its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -240,6 +243,16 @@ pub enum NodeKind {
         /// The functions.
         functions: Vec<OverFunction>,
     },
+    /// The rows of tumbling windows, and those of the windows after them in which a group has none: the
+    /// input's columns, then a list of bounds.
+    Fill {
+        /// How groups are told apart.
+        keys: KeyBy,
+        /// The column of a bound of the window.
+        bound: usize,
+        /// Which windows are filled.
+        limits: FillLimits,
+    },
     /// A join with a reference table. Inner, left: the input's columns, then the table's; otherwise
     /// the input's.
     Lookup {
@@ -354,6 +367,16 @@ impl Program {
         &self.nodes
     }
 
+    /// The column of the event time in the input of a program that fills windows: how far these go
+    /// depends on the greatest.
+    pub(crate) fn greatest_column(&self) -> Option<usize> {
+        let fills = |node: &Node| matches!(node.kind, NodeKind::Fill { .. });
+        match self.nodes.iter().any(fills) {
+            true => self.input.index_of(EVENT_TIME).ok(),
+            false => None,
+        }
+    }
+
     pub(crate) fn operators(&self) -> Result<Vec<Box<dyn Operator>>> {
         self.nodes
             .iter()
@@ -426,6 +449,15 @@ impl Program {
                         let input = &self.nodes[node.inputs[0].0].schema;
                         let schema = Arc::clone(&node.schema);
                         Box::new(Over::new(keys, retention, functions, input, schema)?)
+                    }
+                    NodeKind::Fill {
+                        keys,
+                        bound,
+                        limits,
+                    } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        let schema = Arc::clone(&node.schema);
+                        Box::new(Fill::new(keys, *limits, *bound, input, schema)?)
                     }
                     NodeKind::Lookup {
                         index,

@@ -22,6 +22,7 @@ use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 use crate::actions::reads_authenticated_calls_only;
 use crate::arrays::array_bounds;
 use crate::catalog::{Catalog, EVENTS, ROW_COLUMN, Tables, join_rules, session};
+use crate::fill::fills;
 use crate::header::{RuleHeader, ViewHeader, key_place, parse_header, parse_view_header};
 use crate::header_columns::check_header;
 use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
@@ -30,7 +31,7 @@ use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find, words};
-use crate::shared::SharedScans;
+use crate::shared::{SharedScans, TOTAL_ORDER};
 use crate::warnings::{Reviewed, warnings};
 
 /// The files of a rule directory.
@@ -249,6 +250,7 @@ impl<'a> Compiler<'a> {
             bounds: self.bounds,
             state: &self.state,
             joins: Cell::new(0),
+            unfilled: Cell::new(0),
             arguments: Cell::new(0),
         };
         let prepared = preparation
@@ -417,6 +419,10 @@ impl<'a> Compiler<'a> {
         plans
             .iter()
             .for_each(|(_, plan)| event_columns(plan, &mut columns));
+        if plans.iter().any(|(_, plan)| fills(plan)) {
+            // How far windows are filled depends on the greatest.
+            columns.insert(TOTAL_ORDER[0].to_owned());
+        }
         let fields = self
             .events
             .fields()

@@ -20,6 +20,7 @@ mod compile;
 mod error;
 pub mod explain;
 mod expressions;
+mod fill;
 mod frame;
 mod header;
 mod header_columns;

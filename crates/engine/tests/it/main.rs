@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod failures;
+mod fill;
 mod hop;
 mod joins;
 mod order;

@@ -16,6 +16,7 @@ use keyhawk_engine::program::{
     ProgramBuilder, Retention, Sink, WindowPart,
 };
 use keyhawk_engine::{Kept, Machine, StateRow, Step};
+use keyhawk_functions::FillLimits;
 
 pub const MINUTE: i64 = 60_000;
 
@@ -297,6 +298,36 @@ impl Build {
         )
     }
 
+    /// Rows for up to so many windows in which a group is silent: `filled` is the end of a row's window.
+    pub fn fill(&mut self, from: NodeId, keys: &[&str], windows: i64) -> NodeId {
+        let schema = Arc::clone(self.builder.schema(from));
+        let mut columns: Vec<(&str, DataType)> = schema
+            .fields()
+            .iter()
+            .map(|field| (field.name().as_str(), field.data_type().clone()))
+            .collect();
+        let list = DataType::List(Arc::new(Field::new_list_field(time(), true)));
+        columns.push(("filled", list));
+        let kind = NodeKind::Fill {
+            keys: match keys {
+                ["api_key"] => KeyBy::Topic,
+                _ => KeyBy::Columns(keys.iter().map(|key| self.column(from, key)).collect()),
+            },
+            bound: schema.index_of("window_end").unwrap(),
+            limits: FillLimits {
+                size_ms: MINUTE,
+                windows,
+                closes_after_ms: 0,
+            },
+        };
+        let meaning = format!("fill {windows} of {keys:?}");
+        let lists = self.add(kind, from, schema_of(&columns), &meaning);
+        let column = columns.len() - 1;
+        columns[column].1 = time();
+        let kind = NodeKind::Unnest { column };
+        self.add(kind, lists, schema_of(&columns), "unnest filled")
+    }
+
     /// `before`: the previous value of a column, and `number`: of the row, in each partition. A time, by
     /// how much it is complete beyond the watermark, and the retention.
     pub fn over(
@@ -399,6 +430,15 @@ pub fn every_operator() -> Arc<Program> {
         places,
         "window_end",
         &["country", "api_key", "window_end"],
+    );
+    let silent = build.fill(minutes, &["api_key"], 2);
+    build.rule("silent", silent, "filled", &["api_key", "filled"]);
+    let silent_places = build.fill(places, &["country", "api_key"], 1);
+    build.rule(
+        "silent_places",
+        silent_places,
+        "filled",
+        &["country", "api_key", "filled"],
     );
     let overlapping = build.hop(
         keyed,

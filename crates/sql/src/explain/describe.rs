@@ -26,8 +26,13 @@ pub(super) struct Description {
 impl Words<'_> {
     /// Whether an analyst should see a node: columns that are only passed on or renamed say nothing.
     pub(super) fn is_shown(self, id: NodeId) -> bool {
-        !matches!(self.node(id).kind, NodeKind::Project { .. })
-            || !self.computed(id, &Labels::new()).is_empty()
+        let node = self.node(id);
+        match &node.kind {
+            NodeKind::Project { .. } => !self.computed(id, &Labels::new()).is_empty(),
+            // The rows of filled windows are said to be there where they are made.
+            NodeKind::Unnest { column } => !self.program.lists_filled(node.inputs[0], *column),
+            _ => true,
+        }
     }
 
     /// The columns of a projection that it computes and names.
@@ -207,6 +212,28 @@ impl Words<'_> {
                 }
                 ("over", does)
             }
+            NodeKind::Fill { keys, limits, .. } => {
+                let windows = match limits.windows {
+                    1 => "1 window".to_owned(),
+                    windows => format!("{windows} windows"),
+                };
+                let does = format!(
+                    "up to {windows} of {} without rows after each one with rows{}",
+                    duration(limits.size_ms),
+                    self.each(keys, input)
+                );
+                if let State::Filling { span_ms } = bound.state {
+                    let text = format!(
+                        "a row for each key with one in the last {}",
+                        duration(span_ms)
+                    );
+                    state(
+                        text,
+                        "every row; a filled one leaves when the watermark passes its window",
+                    );
+                }
+                ("fill", vec![does])
+            }
             NodeKind::Lookup {
                 index,
                 kind,
@@ -304,6 +331,7 @@ impl Words<'_> {
                 | NodeKind::Hop { .. }
                 | NodeKind::Session { .. }
                 | NodeKind::Over { .. }
+                | NodeKind::Fill { .. }
                 | NodeKind::WindowJoin { .. }
         )
     }

@@ -182,7 +182,7 @@ impl Preparation<'_> {
 fn step_ms(origin: Origin) -> Option<i64> {
     match origin {
         Origin::Window { kind, size_ms, .. } => match kind {
-            WindowKind::Tumble => Some(size_ms),
+            WindowKind::Tumble { .. } => Some(size_ms),
             WindowKind::Hop { slide_ms } => Some(slide_ms),
             WindowKind::Session(_) => None,
         },

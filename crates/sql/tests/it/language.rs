@@ -287,6 +287,90 @@ fn windows() {
     check_all(WINDOWS);
 }
 
+/// Calls a minute, also of up to three silent minutes.
+const FILLED: &str = "SELECT api_key, window_start, window_end, window_time, count(*) AS calls, sum(response_bytes) AS bytes, max(country) AS country
+ FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY api_key, window_start, window_end, window_time";
+
+const FILLS: &[Case] = &[
+    ("fill_of_every_aggregate", &[], &[(
+        "r",
+        "SELECT api_key, window_start, window_end, window_time, count(*) AS a, count(country) AS b, count(DISTINCT country) AS c, sum(response_bytes) AS d, avg(latitude) AS e,
+         min(status) AS f, bool_or(is_hosting) AS g, first_value(country) AS h, count(*) FILTER (WHERE status > 100) AS i, stddev(status) AS j,
+         array_slice(array_agg(country), 1, 2) AS k
+         FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2) WHERE auth_result = 'ok' GROUP BY api_key, window_start, window_end, window_time",
+    )]),
+    ("fill_by_one_bound", &[], &[(
+        "by_start",
+        "SELECT api_key, window_start, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 5) GROUP BY api_key, window_start",
+    ), (
+        "by_end",
+        "SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 1) GROUP BY api_key, window_end",
+    ), (
+        "by_time",
+        "SELECT window_time, api_key, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 1000) GROUP BY api_key, window_time",
+    )]),
+    ("fill_of_silence_alone", &[], &[(
+        "r",
+        "SELECT api_key, window_end FROM tumble(events, event_time, INTERVAL '1 minute', fill => 1) GROUP BY api_key, window_end HAVING count(*) = 0",
+    ), (
+        "s",
+        "SELECT api_key, window_end, n FROM (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 4) GROUP BY api_key, window_end)
+         WHERE date_part('minute', window_end) % 2 = 0 AND api_key <> 'key-1' AND n < 2",
+    )]),
+    ("fill_by_several_keys", &[], &[(
+        "r",
+        "SELECT api_key, country, window_start, status / 100 AS class, sum(response_bytes) AS b FROM tumble(events, event_time, INTERVAL '2 minutes', fill => 2)
+         GROUP BY country, window_start, api_key, status / 100",
+    ), (
+        "s",
+        "SELECT country AS api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY country, window_end",
+    )]),
+    ("fill_of_distinct_rows", &[], &[(
+        "r",
+        "SELECT DISTINCT api_key, country, window_end FROM tumble(events, event_time, INTERVAL '5 minutes', fill => 2)",
+    )]),
+    ("fill_in_a_view", &[("filled", FILLED)], &[(
+        "r",
+        "SELECT api_key, window_end, calls, bytes, lag(calls) OVER (PARTITION BY api_key ORDER BY window_end) AS before,
+         sum(calls) OVER (PARTITION BY api_key ORDER BY window_end ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS lately,
+         baseline(calls, window_end) OVER (PARTITION BY api_key ORDER BY window_end) AS b FROM filled",
+    ), (
+        "s",
+        "SELECT api_key, window_end, sum(calls) AS calls, count(*) AS minutes, count(*) FILTER (WHERE calls = 0) AS silent
+         FROM tumble(filled, window_time, INTERVAL '1 hour') GROUP BY api_key, window_end",
+    ), (
+        "t",
+        "SELECT window_end AS api_key, window_end, count(*) AS keys, sum(calls) AS calls FROM filled GROUP BY window_end",
+    )]),
+    ("fill_of_windows_of_windows", &[("minute", MINUTE)], &[(
+        "by_time",
+        "SELECT api_key, window_start, sum(calls) AS n FROM tumble(minute, window_time, INTERVAL '5 minutes', fill => 2) GROUP BY api_key, window_start",
+    ), (
+        "by_end",
+        "SELECT api_key, window_end, sum(calls) AS n FROM tumble(minute, window_end, INTERVAL '5 minutes', fill => 2) GROUP BY api_key, window_end",
+    ), (
+        "by_start",
+        "SELECT api_key, window_start, window_end, sum(calls) AS n FROM tumble(minute, window_start, INTERVAL '4 minutes', fill => 2) GROUP BY api_key, window_start, window_end",
+    )]),
+    ("fill_of_a_filled_view", &[("filled", FILLED)], &[(
+        "r",
+        "SELECT api_key, window_end, sum(calls) AS n, count(*) AS rows_of FROM tumble(filled, window_time, INTERVAL '2 minutes', fill => 2) GROUP BY api_key, window_end",
+    )]),
+    ("fill_and_joins", &[("filled", FILLED), ("refused", REFUSED)], &[(
+        "r",
+        "SELECT m.api_key, m.window_end, m.calls, r.refused FROM filled m LEFT JOIN refused r ON m.api_key = r.api_key AND m.window_end = r.window_end",
+    ), (
+        "s",
+        "SELECT e.api_key, e.country, window_end, max(c.risk) AS risk FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2) e JOIN countries c ON e.country = c.code
+         GROUP BY e.api_key, e.country, window_end",
+    )]),
+];
+
+#[test]
+fn fills() {
+    check_all(FILLS);
+}
+
 const FAILURES: &[Case] = &[
     ("failing_projection", &[], &[(
         "r",
