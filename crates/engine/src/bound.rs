@@ -59,8 +59,16 @@ pub enum State {
         /// Gap and lateness.
         idle_ms: i64,
     },
-    /// What the functions keep, for each key that was ever seen.
-    Keys,
+    /// The last row of each group with one in so much event time.
+    Filling {
+        /// That of the windows that are filled, and one.
+        span_ms: i64,
+    },
+    /// What the functions keep, for each key with a row within so much event time of the newest.
+    Keys {
+        /// The retention.
+        idle_ms: i64,
+    },
 }
 
 /// How far behind an event's time the watermark is when what the event is part of leaves a node.
@@ -180,7 +188,14 @@ impl Program {
                     let state = State::Waiting { span_ms: reach_ms };
                     (state, wait.window(0, Some(0)))
                 }
-                NodeKind::Over { .. } => (State::Keys, wait),
+                NodeKind::Over { retention, .. } => {
+                    let idle_ms = retention.ms;
+                    (State::Keys { idle_ms }, wait)
+                }
+                NodeKind::Fill { limits, .. } => {
+                    let span_ms = limits.size_ms.saturating_mul(limits.windows + 1);
+                    (State::Filling { span_ms }, wait)
+                }
                 NodeKind::WindowJoin { complete_ms, .. } => {
                     let [left, right] = *complete_ms;
                     let span_ms = left.saturating_sub(right).saturating_abs();
@@ -221,6 +236,23 @@ impl Program {
                 Some((integer(size.as_ref())?, integer(slide.as_ref())?))
             }
             _ => None,
+        }
+    }
+}
+
+impl Program {
+    /// Whether a column lists the windows that a node fills.
+    pub fn lists_filled(&self, node: NodeId, column: usize) -> bool {
+        let node = &self.nodes[node.0];
+        match &node.kind {
+            NodeKind::Fill { .. } => column + 1 == node.schema.fields().len(),
+            NodeKind::Filter { .. } => self.lists_filled(node.inputs[0], column),
+            NodeKind::Project { expressions } => {
+                let same = expressions.get(column);
+                let same = same.and_then(|expr| expr.downcast_ref::<Column>());
+                same.is_some_and(|same| self.lists_filled(node.inputs[0], same.index()))
+            }
+            _ => false,
         }
     }
 }

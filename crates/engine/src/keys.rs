@@ -109,6 +109,8 @@ pub(crate) struct RowKeys {
     converter: Arc<RowConverter>,
     table: HashTable<u32>,
     rows: Vec<Box<[u8]>>,
+    /// Numbers of keys that were removed, to be given again.
+    free: Vec<u32>,
     hasher: RandomState,
 }
 
@@ -118,10 +120,12 @@ impl RowKeys {
             converter: Arc::clone(converter),
             table: HashTable::new(),
             rows: Vec::new(),
+            free: Vec::new(),
             hasher: RandomState::default(),
         }
     }
 
+    /// One more than the greatest number that was ever given.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -138,12 +142,30 @@ impl RowKeys {
         ) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let key =
-                    u32::try_from(rows.len()).expect("an operator holds fewer than 2^32 keys");
+                let key = match self.free.pop() {
+                    Some(key) => {
+                        rows[key as usize] = row.into();
+                        key
+                    }
+                    None => {
+                        rows.push(row.into());
+                        u32::try_from(rows.len() - 1)
+                            .expect("an operator holds fewer than 2^32 keys")
+                    }
+                };
                 entry.insert(key);
-                rows.push(row.into());
                 key
             }
+        }
+    }
+
+    /// Forgets a key; the next new one gets its number.
+    pub(crate) fn remove(&mut self, key: u32) {
+        let row = std::mem::take(&mut self.rows[key as usize]);
+        let hash = self.hasher.hash_one(&*row);
+        if let Ok(entry) = self.table.find_entry(hash, |&known| known == key) {
+            entry.remove();
+            self.free.push(key);
         }
     }
 
@@ -169,6 +191,7 @@ impl RowKeys {
 
     pub(crate) fn memory(&self) -> usize {
         self.table.capacity() * 5
+            + self.free.capacity() * size_of::<u32>()
             + self
                 .rows
                 .iter()

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::datatypes::TimestampMillisecondType;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ pub struct Machine {
     rules_above: Vec<Vec<usize>>,
     keys: TopicKeys,
     watermark: i64,
+    /// The column of the event time, where the greatest is to be known.
+    greatest_column: Option<usize>,
+    greatest: i64,
 }
 
 impl Machine {
@@ -43,6 +47,8 @@ impl Machine {
         }
         Ok(Machine {
             rules_above: rules_above(&program),
+            greatest_column: program.greatest_column(),
+            greatest: i64::MIN,
             program,
             deployment: deployment.into(),
             operators,
@@ -107,6 +113,12 @@ impl Machine {
             return Ok(Step::default());
         };
         debug_assert!(last >= self.watermark);
+        if let Some(column) = self.greatest_column {
+            let times = events.column(column);
+            let times = times.as_primitive_opt::<TimestampMillisecondType>();
+            let greatest = times.and_then(arrow::compute::max);
+            self.greatest = self.greatest.max(greatest.unwrap_or(i64::MIN));
+        }
         let keys = match self.program.key_column {
             Some(column) => {
                 let column: &StringViewArray = events.column(column).as_string_view();
@@ -175,6 +187,7 @@ impl Machine {
                 keys: &mut self.keys,
                 failed: &mut failed,
                 watermark: self.watermark,
+                greatest: &mut self.greatest,
             };
             let mut out = Vec::new();
             for (input, rows) in std::mem::take(&mut arrived[node]) {
@@ -216,6 +229,7 @@ impl Machine {
             keys: &mut self.keys,
             failed: &mut failed,
             watermark: self.watermark,
+            greatest: &mut self.greatest,
         };
         let mut nodes = Vec::with_capacity(self.operators.len());
         for operator in &mut self.operators {
@@ -251,6 +265,7 @@ impl Machine {
             keys: &mut self.keys,
             failed: &mut failed,
             watermark,
+            greatest: &mut self.greatest,
         };
         for (operator, rows) in self.operators.iter_mut().zip(state) {
             let rows = rows.iter().map(checked).collect::<Result<Vec<_>>>()?;

@@ -14,15 +14,18 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use hashbrown::HashMap;
-use keyhawk_functions::{KeyedFold, SessionLimits};
+use keyhawk_functions::{FillLimits, KeyedFold, SessionLimits};
 
 use crate::bound::Kept;
 use crate::error::Result;
 pub use crate::operators::LookupIndex;
 use crate::operators::{
-    Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
+    Fill, Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
     Unnest, WindowJoin, accumulator,
 };
+
+/// The column of the input that has the event time.
+pub(crate) const EVENT_TIME: &str = "event_time";
 
 /// A node's place in its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +165,18 @@ pub enum JoinKind {
     NullAwareAnti,
 }
 
+/// For how long an OVER knows a key that is silent.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// The time that its rows are ordered by.
+    pub time: Arc<dyn PhysicalExpr>,
+    /// A row later than this after its key's previous row starts the key anew, in milliseconds.
+    pub ms: i64,
+    /// At watermark W every row with a time below W + this has arrived; `None` where nobody knows,
+    /// and keys then stay.
+    pub complete_ms: Option<i64>,
+}
+
 /// What a node does. Column numbers refer to the input's batch.
 #[derive(Clone)]
 pub enum NodeKind {
@@ -223,8 +238,20 @@ pub enum NodeKind {
     Over {
         /// How partitions are told apart.
         keys: KeyBy,
+        /// When they start anew.
+        retention: Retention,
         /// The functions.
         functions: Vec<OverFunction>,
+    },
+    /// The rows of tumbling windows, and those of the windows after them in which a group has none: the
+    /// input's columns, then a list of bounds.
+    Fill {
+        /// How groups are told apart.
+        keys: KeyBy,
+        /// The column of a bound of the window.
+        bound: usize,
+        /// Which windows are filled.
+        limits: FillLimits,
     },
     /// A join with a reference table. Inner, left: the input's columns, then the table's; otherwise
     /// the input's.
@@ -340,6 +367,16 @@ impl Program {
         &self.nodes
     }
 
+    /// The column of the event time in the input of a program that fills windows: how far these go
+    /// depends on the greatest.
+    pub(crate) fn greatest_column(&self) -> Option<usize> {
+        let fills = |node: &Node| matches!(node.kind, NodeKind::Fill { .. });
+        match self.nodes.iter().any(fills) {
+            true => self.input.index_of(EVENT_TIME).ok(),
+            false => None,
+        }
+    }
+
     pub(crate) fn operators(&self) -> Result<Vec<Box<dyn Operator>>> {
         self.nodes
             .iter()
@@ -404,9 +441,23 @@ impl Program {
                         ties.clone(),
                         Arc::clone(&node.schema),
                     )?),
-                    NodeKind::Over { keys, functions } => {
+                    NodeKind::Over {
+                        keys,
+                        retention,
+                        functions,
+                    } => {
                         let input = &self.nodes[node.inputs[0].0].schema;
-                        Box::new(Over::new(keys, functions, input, Arc::clone(&node.schema))?)
+                        let schema = Arc::clone(&node.schema);
+                        Box::new(Over::new(keys, retention, functions, input, schema)?)
+                    }
+                    NodeKind::Fill {
+                        keys,
+                        bound,
+                        limits,
+                    } => {
+                        let input = &self.nodes[node.inputs[0].0].schema;
+                        let schema = Arc::clone(&node.schema);
+                        Box::new(Fill::new(keys, *limits, *bound, input, schema)?)
                     }
                     NodeKind::Lookup {
                         index,

@@ -265,7 +265,10 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
         match &mut self.memory {
             Memory::None => {}
             Memory::Last { occupied, values } => match ring.pop_front() {
-                None => occupied[key] = Occupied::Nothing,
+                None => {
+                    occupied[key] = Occupied::Nothing;
+                    values[key] = C::Slot::default();
+                }
                 Some(None) => occupied[key] = Occupied::Null,
                 Some(Some(value)) => {
                     occupied[key] = Occupied::Value;

@@ -17,7 +17,9 @@
 //! `lag`, `row_number` and the functions over a frame are DataFusion's own in batch; here are only their
 //! folds, [`lag_fold`], [`row_number_fold`] and [`frame_fold`](frame::frame_fold). Frames of doubles are
 //! ours in both modes, under the names in [`frame_functions`](frame::frame_functions).
-//! [`session_functions`] are what the planner writes for session windows in batch.
+//! [`session_functions`] are what the planner writes for session windows in batch, and
+//! [`retention_function`] and [`generation_function`] for keys that start anew after a silence, and
+//! [`fill_function`] for windows that are filled.
 //!
 //! Nothing in this crate does I/O, reads a clock or draws a random number, and mathematics that a
 //! result depends on comes from `libm`, so that every machine computes the same bits.
@@ -32,6 +34,7 @@ mod arguments;
 pub mod baseline;
 mod columns;
 mod error;
+mod fill;
 mod first_seen;
 mod fold;
 pub mod frame;
@@ -40,6 +43,7 @@ mod ip;
 mod ip_in;
 mod ip_net;
 mod lag;
+mod retention;
 mod row_number;
 mod session;
 mod state;
@@ -48,10 +52,12 @@ mod window;
 mod window_bounds;
 
 pub use error::{Error, Result};
+pub use fill::{FILL, FillLimits, fill_function};
 pub use first_seen::VALUES_PER_KEY;
 pub use fold::KeyedFold;
 pub use hop::HOP_STARTS;
 pub use lag::lag_fold;
+pub use retention::{GENERATION, RETENTION, generation_function, retention_function};
 pub use row_number::row_number_fold;
 pub use session::{SESSION, SessionLimits, session_functions};
 pub use travel::EARTH_RADIUS_KM;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The planner writes these calls where a query says `tumble`; their names begin with two underscores
-//! because no rule need know them. Division rounds down, so windows before 1970 are as long as the
+//! because no rule need know them. A third argument says how many windows are to be filled after one
+//! with rows, for whoever groups by the bound; the bound itself is the same. Division rounds down, so windows before 1970 are as long as the
 //! others. At the ends of the 64-bit range the bounds saturate.
 
 use std::cell::Cell;
@@ -115,7 +116,7 @@ impl ScalarUDFImpl for WindowBound {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> datafusion_common::Result<Vec<DataType>> {
         let function = self.bound.name();
-        let [ts, size] = arg_types else {
+        let ([ts, size] | [ts, size, DataType::Int64]) = arg_types else {
             let (usage, found) = ("(ts, size_ms)", arg_types.len());
             return Err(Error::ArgumentCount {
                 function,
@@ -135,7 +136,9 @@ impl ScalarUDFImpl for WindowBound {
             }
             .into());
         }
-        Ok(vec![coerce_timestamp(function, "ts", ts)?, DataType::Int64])
+        let mut types = vec![coerce_timestamp(function, "ts", ts)?];
+        types.resize(arg_types.len(), DataType::Int64);
+        Ok(types)
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> datafusion_common::Result<DataType> {
@@ -146,7 +149,7 @@ impl ScalarUDFImpl for WindowBound {
         &self,
         args: ScalarFunctionArgs,
     ) -> datafusion_common::Result<ColumnarValue> {
-        let [ts, size] = args.args.as_slice() else {
+        let ([ts, size] | [ts, size, _]) = args.args.as_slice() else {
             let (usage, found) = ("(ts, size_ms)", args.args.len());
             return Err(Error::ArgumentCount {
                 function: self.bound.name(),

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::max;
+use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
@@ -16,7 +17,10 @@ use crate::as_the_stream::{FailedRows, as_the_stream};
 use crate::catalog::EVENTS;
 use crate::compile::{Compiled, Query};
 use crate::error::{Error, Result};
+use crate::fill::with_greatest;
 use crate::lower::{all_nullable, nullable};
+use crate::retention::with_generations;
+use crate::shared::TOTAL_ORDER;
 
 /// What a batch run found.
 #[derive(Debug, Default)]
@@ -42,22 +46,23 @@ impl Compiled {
         let events = events
             .into_iter()
             .map(|batch| RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec()))
-            .collect::<std::result::Result<_, _>>()
+            .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|error| Error::Batch {
                 query: EVENTS.to_owned(),
                 source: error.into(),
             })?;
+        let greatest_ms = greatest_time(&events);
         tables.insert(EVENTS.to_owned(), (schema, events));
         for (name, rows) in &self.tables {
             tables.insert(name.clone(), (rows.schema(), vec![rows.clone()]));
         }
         for view in &self.views {
-            let rows = self.run(view, &tables, &failed).await?;
+            let rows = self.run(view, &tables, &failed, greatest_ms).await?;
             tables.insert(view.name.clone(), (nullable(view.plan.schema()), rows));
         }
         let mut findings = Vec::new();
         for (rule, query) in self.queries.iter().enumerate() {
-            for batch in self.run(query, &tables, &failed).await? {
+            for batch in self.run(query, &tables, &failed, greatest_ms).await? {
                 if batch.num_rows() > 0 {
                     findings.push(
                         Findings::new(deployment, &query.name, rule, query.visible, &batch)
@@ -81,15 +86,16 @@ impl Compiled {
         let query = query.ok_or_else(|| Error::NoSuchRule {
             rule: rule.to_owned(),
         })?;
-        let plan = self
-            .state
-            .query_planner()
-            .create_physical_plan(&query.plan, &self.state)
-            .await;
-        let plan = plan.map_err(|source| Error::Batch {
+        let wrap = |source| Error::Batch {
             query: rule.to_owned(),
             source,
-        })?;
+        };
+        let plan = with_generations(query.plan.clone())
+            .and_then(|plan| with_greatest(plan, i64::MAX))
+            .map_err(wrap)?;
+        let planner = self.state.query_planner();
+        let plan = planner.create_physical_plan(&plan, &self.state).await;
+        let plan = plan.map_err(wrap)?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref())
             .indent(false)
             .to_string())
@@ -100,12 +106,16 @@ impl Compiled {
         query: &Query,
         tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
         failed: &FailedRows,
+        greatest_ms: i64,
     ) -> Result<Vec<RecordBatch>> {
         let wrap = |source| Error::Batch {
             query: query.name.clone(),
             source,
         };
-        let plan = with_data(&query.plan, tables).map_err(wrap)?;
+        let plan = with_data(&query.plan, tables)
+            .and_then(with_generations)
+            .and_then(|plan| with_greatest(plan, greatest_ms))
+            .map_err(wrap)?;
         let physical = self
             .state
             .query_planner()
@@ -124,6 +134,15 @@ impl Compiled {
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| wrap(error.into()))
     }
+}
+
+/// The greatest event time, up to which silent windows are filled.
+pub(crate) fn greatest_time(events: &[RecordBatch]) -> i64 {
+    let times = events.iter().filter_map(|batch| {
+        let times = batch.column_by_name(TOTAL_ORDER[0])?;
+        max(times.as_primitive_opt::<TimestampMillisecondType>()?)
+    });
+    times.max().unwrap_or(i64::MIN)
 }
 
 /// The plan with its scans reading the given tables.

@@ -22,7 +22,8 @@ use keyhawk_engine::program::{NodeId, Program, ProgramBuilder, Sink};
 use crate::actions::reads_authenticated_calls_only;
 use crate::arrays::array_bounds;
 use crate::catalog::{Catalog, EVENTS, ROW_COLUMN, Tables, join_rules, session};
-use crate::header::{RuleHeader, key_place, parse_header, parse_view_header};
+use crate::fill::fills;
+use crate::header::{RuleHeader, ViewHeader, key_place, parse_header, parse_view_header};
 use crate::header_columns::check_header;
 use crate::inspect::{event_columns, hidden_name, reads_any, reads_bounds, scans};
 use crate::lineage::{Preparation, Unprepared};
@@ -30,7 +31,7 @@ use crate::lower::{Lowering, all_nullable, nullable};
 use crate::origin::{Origin, ViewOrigins, index_origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find, words};
-use crate::shared::SharedScans;
+use crate::shared::{SharedScans, TOTAL_ORDER};
 use crate::warnings::{Reviewed, warnings};
 
 /// The files of a rule directory.
@@ -165,10 +166,14 @@ impl<'a> Compiler<'a> {
                 );
                 continue;
             }
-            if let Err(more) = parse_view_header(file) {
-                problems.extend(more);
-            }
-            match self.query(file) {
+            let header = match parse_view_header(file) {
+                Ok(header) => header,
+                Err(more) => {
+                    problems.extend(more);
+                    ViewHeader::default()
+                }
+            };
+            match self.query(file, header.retention_ms()) {
                 Ok(query) => {
                     self.add_view(&query);
                     views.push((file, query));
@@ -188,7 +193,7 @@ impl<'a> Compiler<'a> {
                     continue;
                 }
             };
-            match self.query(file) {
+            match self.query(file, header.retention_ms()) {
                 Ok(query) => {
                     problems.extend(check_header(file, &header, &query));
                     queries.push((file, query, header));
@@ -221,7 +226,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Plans, prepares and optimises one file.
-    fn query(&self, file: &SourceFile) -> Result<Query, Problem> {
+    fn query(&self, file: &SourceFile, retention_ms: Option<i64>) -> Result<Query, Problem> {
         let plan = self.plan(file)?;
         let visible = plan.schema().fields().len();
         if let Some(name) = hidden_name(&plan) {
@@ -241,9 +246,11 @@ impl<'a> Compiler<'a> {
             views: &self.origins,
             view_source: &|name| self.view_sources.get(name).cloned(),
             table_sources: &self.table_sources,
+            retention_ms,
             bounds: self.bounds,
             state: &self.state,
             joins: Cell::new(0),
+            unfilled: Cell::new(0),
             arguments: Cell::new(0),
         };
         let prepared = preparation
@@ -412,6 +419,10 @@ impl<'a> Compiler<'a> {
         plans
             .iter()
             .for_each(|(_, plan)| event_columns(plan, &mut columns));
+        if plans.iter().any(|(_, plan)| fills(plan)) {
+            // How far windows are filled depends on the greatest.
+            columns.insert(TOTAL_ORDER[0].to_owned());
+        }
         let fields = self
             .events
             .fields()

@@ -38,6 +38,11 @@ const FRAMED: [&str; 14] = [
     "var_pop",
 ];
 
+/// Whether a function sees the rows of a frame.
+pub(crate) fn is_framed(function: &WindowFunction) -> bool {
+    FRAMED.contains(&function.fun.name())
+}
+
 /// The window function of an OVER and the name of its column, or why it does not run.
 pub(crate) fn window_function(expr: &Expr) -> Result<(&WindowFunction, String), Unprepared> {
     match expr {
@@ -67,7 +72,7 @@ fn check_function(function: &WindowFunction) -> Result<(), Unprepared> {
             "look back with lag(…), or aggregate within a window",
         );
     }
-    let is_framed = FRAMED.contains(&name);
+    let is_framed = is_framed(function);
     if !is_framed && !WHOLE.contains(&name) {
         let known = WHOLE.iter().chain(&FRAMED).copied().collect::<Vec<_>>();
         return refuse(

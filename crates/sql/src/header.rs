@@ -46,6 +46,10 @@ pub struct RuleHeader {
     /// How long a suspension or restriction lasts before it is lifted. Default one hour.
     #[serde(default = "default_dedup", deserialize_with = "duration")]
     pub lift_after: Duration,
+    /// For how long its OVERs know a key that is silent: a row that comes later starts the key anew.
+    /// Default 400 days, or the longest frame where all are of RANGE.
+    #[serde(default, deserialize_with = "retention")]
+    pub retention: Option<Duration>,
     /// Catalogue entries: `owasp:API4:2023`, `attack:T1499`.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -74,6 +78,9 @@ pub struct RuleHeader {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewHeader {
+    /// For how long its OVERs know a key that is silent; as in a rule.
+    #[serde(default, deserialize_with = "retention")]
+    pub retention: Option<Duration>,
     /// What its rows are.
     pub finds: Option<String>,
     /// What they are good for.
@@ -86,6 +93,24 @@ pub struct ViewHeader {
     pub thresholds: Option<String>,
     /// Why it is there although no rule reads it; `check` then does not warn of that.
     pub unread: Option<String>,
+}
+
+impl RuleHeader {
+    /// The retention of the file's OVERs, in milliseconds.
+    pub(crate) fn retention_ms(&self) -> Option<i64> {
+        self.retention.map(whole_ms)
+    }
+}
+
+impl ViewHeader {
+    /// The retention of the file's OVERs, in milliseconds.
+    pub(crate) fn retention_ms(&self) -> Option<i64> {
+        self.retention.map(whole_ms)
+    }
+}
+
+fn whole_ms(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// One line of an alert's explanation: names of columns.
@@ -113,6 +138,37 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
             "`{text}` is no duration such as \"1h\" or \"10m\": {error}"
         ))
     })
+}
+
+/// A hundred years: what is meant by more is for ever, which no state can promise.
+const RETENTION_DAYS_MAX: u64 = 36_500;
+
+fn retention<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let refused = |why: &str| {
+        Err(serde::de::Error::custom(format!(
+            "`{text}` is no retention: {why}"
+        )))
+    };
+    // A unit is a month or a year if it begins so; minutes are `m`, `min` or `minutes`.
+    let has_long_unit = text
+        .split(|c: char| !c.is_alphabetic())
+        .any(|unit| unit.starts_with('M') || unit.starts_with("mon") || unit.starts_with('y'));
+    if has_long_unit {
+        return refused("months and years differ in length");
+    }
+    let Ok(length) = humantime::parse_duration(&text) else {
+        return refused("it is a length of time");
+    };
+    if length.is_zero() || !length.as_nanos().is_multiple_of(1_000_000) {
+        return refused("it is a whole number of milliseconds, above 0");
+    }
+    if length > Duration::from_secs(RETENTION_DAYS_MAX * 86_400) {
+        return refused("it is 36500 days at most");
+    }
+    Ok(Some(length))
 }
 
 /// The span of the TOML inside the file's first comment, in bytes; `None` where there is none.
@@ -275,6 +331,7 @@ fn toml_problem(file: &SourceFile, offset: usize, error: &toml::de::Error) -> Pr
         };
     }
     problem.help(match message {
+        _ if message.contains("is no retention") => "write \"90d\" or \"12h\"",
         _ if message.contains("is no duration") => {
             "write a number and its unit: \"90s\", \"10m\", \"1h\", \"7d\""
         }

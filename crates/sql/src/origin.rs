@@ -15,6 +15,7 @@ use keyhawk_functions::{
 };
 
 use crate::catalog::EVENTS;
+use crate::fill::fill_call;
 
 /// What a column is, as far as streaming cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +57,14 @@ pub(crate) enum Origin {
 /// How a window's span is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WindowKind {
-    Tumble,
-    Hop { slide_ms: i64 },
+    Tumble {
+        /// How many windows without rows are filled after one with rows, in the aggregate that groups
+        /// by the bound.
+        fill: i64,
+    },
+    Hop {
+        slide_ms: i64,
+    },
     Session(SessionLimits),
 }
 
@@ -66,7 +73,7 @@ impl Origin {
     pub(crate) fn window(self) -> Option<u64> {
         match self {
             Origin::Window {
-                kind: WindowKind::Tumble | WindowKind::Hop { .. },
+                kind: WindowKind::Tumble { .. } | WindowKind::Hop { .. },
                 window,
                 ..
             } => Some(window),
@@ -184,6 +191,37 @@ impl Origin {
         }
     }
 
+    /// The bound once its windows are filled, or need not be.
+    fn filled(self) -> Origin {
+        match self {
+            Origin::Window {
+                part,
+                kind: WindowKind::Tumble { .. },
+                size_ms,
+                complete_ms,
+                window,
+            } => Origin::Window {
+                part,
+                kind: WindowKind::Tumble { fill: 0 },
+                size_ms,
+                complete_ms,
+                window,
+            },
+            other => other,
+        }
+    }
+
+    /// How many windows without rows are to be filled after one with rows.
+    pub(crate) fn fill(self) -> i64 {
+        match self {
+            Origin::Window {
+                kind: WindowKind::Tumble { fill },
+                ..
+            } => fill,
+            _ => 0,
+        }
+    }
+
     /// A column of a union whose branches have these two.
     fn either(self, other: Origin) -> Origin {
         let is_time = |origin: Origin| {
@@ -275,12 +313,14 @@ pub(crate) fn origin(plan: &LogicalPlan, expr: &Expr, views: &ViewOrigins, key: 
                 WINDOW_TIME => WindowPart::Time,
                 name => return derived(plan, name, &function.args, views, key),
             };
-            let [time, size] = function.args.as_slice() else {
+            let [time, size, fill @ ..] = function.args.as_slice() else {
                 return Origin::Other;
             };
+            let fill = fill.first().and_then(integer).unwrap_or_default();
             match integer(size) {
                 Some(size_ms) => {
-                    origin(plan, time, views, key).windowed(part, WindowKind::Tumble, size_ms)
+                    let kind = WindowKind::Tumble { fill };
+                    origin(plan, time, views, key).windowed(part, kind, size_ms)
                 }
                 None => Origin::Other,
             }
@@ -414,6 +454,9 @@ pub(crate) fn index_origin(
         LogicalPlan::SubqueryAlias(alias) => index_origin(&alias.input, index, views, key),
         LogicalPlan::Window(window) => {
             if index >= window.input.schema().fields().len() {
+                if let Some(call) = fill_call(window) {
+                    return origin(&window.input, &call.params.args[0], views, key);
+                }
                 let Some(call) = session_call(window) else {
                     return Origin::Other;
                 };
@@ -447,7 +490,7 @@ pub(crate) fn index_origin(
                 .find(|of| matches!(of, Origin::Window { .. }));
             match of(group) {
                 Origin::Time => Origin::Held,
-                found => found.behind(window),
+                found => found.behind(window).filled(),
             }
         }
         LogicalPlan::Unnest(unnest) => match unnest.dependency_indices.get(index) {

@@ -29,12 +29,17 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use keyhawk_functions::WINDOW_SHIFT;
 
+use crate::batch::greatest_time;
 use crate::catalog::{Catalog, EVENTS, Tables, session};
+use crate::fill::{Filling, with_greatest};
+use crate::header::parse_view_header;
 use crate::lower::all_nullable;
 use crate::origin::{Origin, ViewOrigins, WindowKind, origin};
 use crate::planner_error::plan_problem;
 use crate::problem::{Problem, SourceFile, find};
+use crate::retention::with_retention;
 
 /// A column that every row of `events` has: read where a question asks for none, as `count(*)` does.
 const ANY_COLUMN: &str = "_offset";
@@ -183,6 +188,7 @@ impl Prompt {
 
     async fn run(&self, question: &Question, events: &[RecordBatch]) -> DataFusionResult<Answer> {
         let plan = self.with_data(&question.plan, events)?;
+        let plan = with_greatest(plan, greatest_time(events))?;
         let physical = self
             .state
             .query_planner()
@@ -268,9 +274,16 @@ impl Prompt {
         let plan = SqlToRel::new_with_options(&catalog, options)
             .statement_to_plan(statement)
             .map_err(|error| problem(&error))?;
-        self.with_views(plan)
+        let plan = self
+            .with_views(plan)
+            .and_then(|plan| self.with_fills(plan))
             .and_then(with_steps)
-            .map_err(|error| problem(&error))
+            .map_err(|error| problem(&error))?;
+        if may_explain {
+            return Ok(plan);
+        }
+        let header = parse_view_header(file).unwrap_or_default();
+        with_retention(plan, header.retention_ms()).map_err(|error| problem(&error))
     }
 
     fn with_views(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
@@ -288,6 +301,39 @@ impl Prompt {
             Ok(Transformed::yes(view))
         })?;
         Ok(replaced.data)
+    }
+
+    /// The plan with rows for the windows in which a group is silent, where it asks for them.
+    fn with_fills(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+        let filled = plan.transform_up_with_subqueries(|node| {
+            let LogicalPlan::Aggregate(aggregate) = &node else {
+                return Ok(Transformed::no(node));
+            };
+            let views = ViewOrigins::new();
+            let groups = aggregate.group_expr.iter();
+            let origins = groups.map(|group| origin(&aggregate.input, group, &views, ""));
+            let origins: Vec<Origin> = origins.collect();
+            let window = origins.iter().find_map(|of| match *of {
+                Origin::Window {
+                    size_ms,
+                    complete_ms,
+                    ..
+                } if of.fill() > 0 => Some((size_ms, complete_ms, of.fill())),
+                _ => None,
+            });
+            let Some((size_ms, complete_ms, windows)) = window else {
+                return Ok(Transformed::no(node));
+            };
+            let filling = Filling {
+                parts: origins.iter().map(|of| of.part()).collect(),
+                size_ms,
+                windows,
+                complete_ms,
+            };
+            let shift = &self.state.scalar_functions()[WINDOW_SHIFT];
+            Ok(Transformed::yes(filling.above(aggregate.clone(), shift)?))
+        })?;
+        Ok(filled.data)
     }
 
     /// The plan with its scans reading rows.
@@ -351,7 +397,7 @@ fn with_step(expr: &Expr, input: &LogicalPlan) -> Expr {
         return expr.clone();
     };
     let step_ms = match kind {
-        WindowKind::Tumble => size_ms,
+        WindowKind::Tumble { .. } => size_ms,
         WindowKind::Hop { slide_ms } => slide_ms,
         WindowKind::Session(_) => return expr.clone(),
     };

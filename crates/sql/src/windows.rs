@@ -3,7 +3,7 @@
 //! inside) to the columns of a table, view or CTE.
 //!
 //! ```text
-//!   tumble     Projection  *, bounds as functions of the time
+//!   tumble     Projection  *, bounds as functions of the time; fill => n is their third argument
 //!   hop        Projection ◀ Unnest ◀ Projection  *, the list of starts: a row for each window
 //!   session    Projection ◀ Window  __session(time, gap, max) OVER (PARTITION BY key… ORDER BY time)
 //! ```
@@ -27,9 +27,11 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition, lit,
 };
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor,
+    BinaryOperator, Expr as SqlExpr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor,
 };
 use keyhawk_functions::{HOP_STARTS, SESSION, WINDOW_END, WINDOW_SHIFT, WINDOW_START, WINDOW_TIME};
+
+use crate::fill::FILL_MAX;
 
 /// Windows that overlap more than this many times would multiply every row by as much.
 const PANES_MAX: i64 = 1000;
@@ -92,6 +94,15 @@ impl<'a> Call<'a> {
         let (mut arguments, mut named) = (Vec::new(), Vec::new());
         for argument in all {
             match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::BinaryOp {
+                    left,
+                    op: BinaryOperator::Eq,
+                    right,
+                })) => {
+                    return plan_err!(
+                        "`{function}` takes no argument `{left} = {right}`, which compares the two; write {left} => {right}"
+                    );
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => arguments.push(expr),
                 FunctionArg::Named {
                     name,
@@ -125,6 +136,11 @@ impl<'a> Call<'a> {
     fn split<const N: usize>(&self) -> Result<([&'a SqlExpr; N], &[&'a SqlExpr])> {
         let function = self.function;
         if let Some((name, _)) = self.named.first() {
+            if name == "fill" {
+                return plan_err!(
+                    "`{function}` fills no windows, only `tumble` does; write tumble(events, event_time, INTERVAL '10 minutes', fill => 3)"
+                );
+            }
             return plan_err!("`{function}` has no argument `{name}`; {}", usage(function));
         }
         match self.arguments.split_first_chunk::<N>() {
@@ -166,14 +182,37 @@ fn usage(function: &str) -> &'static str {
     }
 }
 
-fn tumble(call: Call<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+fn tumble(mut call: Call<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    let fill = call.take("fill");
     let [table, time, size] = call.exactly()?;
     let input = table_plan(call.function, table, context)?;
     let time = time_of(call.function, time, &input, context)?;
     let size_ms = length_ms("size", call.function, size, &input, context)?;
+    let mut args = vec![time, lit(size_ms)];
+    if let Some(fill) = fill {
+        args.push(lit(windows_to_fill(fill, &input, context)?));
+    }
     let bounds = [WINDOW_START, WINDOW_END, WINDOW_TIME]
-        .map(|function| Ok(function_of(context, function)?.call(vec![time.clone(), lit(size_ms)])));
+        .map(|function| Ok(function_of(context, function)?.call(args.clone())));
     with_bounds(input, bounds)
+}
+
+/// How many windows `fill => n` asks for.
+fn windows_to_fill(
+    fill: &SqlExpr,
+    input: &LogicalPlan,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<i64> {
+    match context.sql_to_expr(fill.clone(), input.schema())? {
+        Expr::Literal(ScalarValue::Int64(Some(windows)), _)
+            if (1..=FILL_MAX).contains(&windows) =>
+        {
+            Ok(windows)
+        }
+        _ => plan_err!(
+            "the fill of `tumble` is how many windows without rows follow one with rows, a whole number from 1 to {FILL_MAX}; write fill => 3"
+        ),
+    }
 }
 
 fn hop(call: Call<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {

@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod blocks;
+mod fill;
 mod filter;
 mod groups;
 mod hop;
@@ -25,6 +26,7 @@ mod unnest;
 mod window_join;
 
 pub(crate) use aggregates::accumulator;
+pub(crate) use fill::Fill;
 pub(crate) use filter::Filter;
 pub(crate) use hop::{Hop, Span};
 pub(crate) use lookup::Lookup;
@@ -52,6 +54,8 @@ pub struct Context<'a> {
     /// The watermark to which time had moved before this call; at a restore, that of the machine
     /// which saved the state. In milliseconds since 1970.
     pub watermark: i64,
+    /// The greatest event time that has come, in a program that fills windows; `i64::MIN` in others.
+    pub greatest: &'a mut i64,
 }
 
 /// One row of saved state: a key by value, and what is known of it; `None` where it was deleted.

@@ -2,39 +2,64 @@
 //!
 //! ```text
 //!   rows in the total order ──▶ [ key 0: state ][ key 1: state ] … ──▶ the rows, a column more each
+//!
+//!   key 0   ×  × ×  ×                          × ×       a row later than the retention after the one
+//!                   └────── retention ──────┤            before it starts its key anew
+//!                                     state is freed
 //! ```
 //!
 //! In:    rows from an [`Order`](super::Order) with the same time, so that each key's rows come in
 //!        the total order.
 //! Out:   the input's columns, then one a function. Adds no delay.
-//! State: a fold a function, with constant state a key; keys are kept.
-//! Batch: DataFusion's window operator over the same Sort, with the same folds behind our functions.
+//! State: a fold a function, with constant or frame-sized state a key, for keys with a row within the
+//!        retention and a sixteenth of it. A key's state lies in a slot, and the slot of a key that is
+//!        gone is the next new key's. Freeing has no deadline of its own, since nothing comes of it: it
+//!        happens when time moves for anything else.
+//! Batch: DataFusion's window operator over the same Sort, with the same folds behind our functions, and
+//!        `__generation` among its keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::KeyedFold;
 
-use super::state::{read_whole, split};
+use super::groups::NONE;
+use super::state::{LittleEndian, read_whole, split};
 use super::{Context, Operator, StateRow};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
 use crate::keys::RowKeys;
-use crate::program::{KeyBy, OverFunction};
+use crate::program::{KeyBy, OverFunction, Retention};
 use crate::rows::Rows;
 
 const OPERATOR: &str = "over";
 
+/// Idle keys are looked for once in such a part of the retention.
+const PARTS: i64 = 16;
+/// And not more often than this: frames may be shorter than what is worth a look.
+const PART_MS_MIN: i64 = 1_000;
+
+/// In the place of a time: no row with one has come. No gap follows it.
+const NEVER: i64 = i64::MAX;
+
 /// State of every function for every key.
 pub(crate) struct Over {
     keys: Partition,
+    retention: Retention,
     functions: Vec<Function>,
     schema: SchemaRef,
-    /// Keys whose state changed since the last snapshot.
-    dirty: Vec<bool>,
+    /// What is known of each key; index = its number.
+    known: Vec<Known>,
+    slots: Slots,
+    /// The numbers of keys by when to look whether they are idle, in parts of the retention; each key
+    /// that has a slot once. Their rows move them only when they are looked at.
+    looks: BTreeMap<i64, Vec<u32>>,
+    /// State rows of keys that were freed since the last snapshot and had been saved by an earlier one.
+    gone: Vec<Vec<u8>>,
     numbers: Vec<u32>,
 }
 
@@ -48,9 +73,49 @@ enum Partition {
     Columns(Vec<Arc<dyn PhysicalExpr>>, Arc<RowConverter>, RowKeys),
 }
 
+/// What is known of a key besides the state in its slot.
+#[derive(Debug, Clone)]
+struct Known {
+    /// The time of its last row.
+    last: i64,
+    /// `NONE` where it has no state.
+    slot: u32,
+    /// Whether its state changed since the last snapshot, and whether an earlier one holds it.
+    dirty: bool,
+    saved: bool,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Known {
+            last: NEVER,
+            slot: NONE,
+            dirty: false,
+            saved: false,
+        }
+    }
+}
+
+/// The places of keys in the columns of state; those that are free hold the initial state.
+#[derive(Default)]
+struct Slots {
+    len: u32,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.len += 1;
+            self.len - 1
+        })
+    }
+}
+
 impl Over {
     pub(crate) fn new(
         keys: &KeyBy,
+        retention: &Retention,
         functions: &[OverFunction],
         input: &Schema,
         schema: SchemaRef,
@@ -79,9 +144,13 @@ impl Over {
             .collect::<Result<_>>()?;
         Ok(Over {
             keys,
+            retention: retention.clone(),
             functions,
             schema,
-            dirty: Vec::new(),
+            known: Vec::new(),
+            slots: Slots::default(),
+            looks: BTreeMap::new(),
+            gone: Vec::new(),
             numbers: Vec::new(),
         })
     }
@@ -108,6 +177,103 @@ impl Over {
             }
         }
     }
+
+    /// Puts the slot of each row's key in the place of its number. Returns the slots of keys that started
+    /// anew, which hold what nobody reads any more.
+    fn find_slots(&mut self, rows: &Rows, context: &mut Context<'_>) -> Result<Vec<u32>> {
+        let times = evaluate(&self.retention.time, &rows.batch, context.failed, OPERATOR)?;
+        let Some(times) = times.as_primitive_opt::<TimestampMillisecondType>() else {
+            return Err(Error::Shape {
+                operator: OPERATOR,
+                detail: format!("time of type {}, expected milliseconds", times.data_type()),
+            });
+        };
+        let mut left = Vec::new();
+        for (row, number) in self.numbers.iter_mut().enumerate() {
+            let key = *number;
+            let known = &mut self.known[key as usize];
+            let time = match times.is_valid(row) {
+                true => times.values()[row],
+                false => known.last,
+            };
+            if known.slot == NONE {
+                known.slot = self.slots.take();
+                let part = part(&self.retention, time);
+                self.looks.entry(part).or_default().push(key);
+            } else if time.saturating_sub(known.last) > self.retention.ms {
+                left.push(known.slot);
+                known.slot = self.slots.take();
+            }
+            known.last = time;
+            known.dirty = true;
+            *number = known.slot;
+        }
+        Ok(left)
+    }
+
+    /// Puts slots back into their initial state, for keys to come.
+    fn free(&mut self, slots: &[u32]) -> Result<()> {
+        for function in &mut self.functions {
+            for &slot in slots {
+                function.fold.restore(slot, &[]).within(OPERATOR)?;
+            }
+        }
+        self.slots.free.extend(slots);
+        Ok(())
+    }
+
+    /// Frees the keys of which no row can come any more that would know them; `bound` is the time
+    /// before which no row comes.
+    fn free_idle(&mut self, bound: i64, context: &Context<'_>) -> Result<()> {
+        let mut idle = Vec::new();
+        while let Some(first) = self.looks.first_entry()
+            && part_start(&self.retention, *first.key()) <= bound
+        {
+            let (now, keys) = first.remove_entry();
+            for key in keys {
+                let due = part(&self.retention, self.known[key as usize].last);
+                if due > now {
+                    self.looks.entry(due).or_default().push(key);
+                    continue;
+                }
+                let known = std::mem::take(&mut self.known[key as usize]);
+                if known.saved {
+                    self.gone.push(self.keys.bytes(key, context));
+                }
+                if let Partition::Columns(_, _, keys) = &mut self.keys {
+                    keys.remove(key);
+                }
+                idle.push(known.slot);
+            }
+        }
+        self.free(&idle)
+    }
+}
+
+impl Partition {
+    /// The key's value, by which its state is saved.
+    fn bytes(&self, key: u32, context: &Context<'_>) -> Vec<u8> {
+        match self {
+            Partition::Topic => context.keys.value(key).as_bytes().to_vec(),
+            Partition::Columns(_, _, known) => known.bytes(key).to_vec(),
+        }
+    }
+}
+
+/// How long a part of the retention is.
+fn part_ms(retention: &Retention) -> i64 {
+    (retention.ms / PARTS).max(PART_MS_MIN)
+}
+
+/// The part of the retention at whose start a key is idle whose last row has this time.
+fn part(retention: &Retention, last: i64) -> i64 {
+    let known_until = last.saturating_add(retention.ms);
+    known_until.div_euclid(part_ms(retention)) + 1
+}
+
+/// The first millisecond of a part.
+fn part_start(retention: &Retention, part: i64) -> i64 {
+    part.saturating_mul(part_ms(retention))
 }
 
 impl Operator for Over {
@@ -123,10 +289,9 @@ impl Operator for Over {
         }
         debug_assert!(!matches!(self.keys, Partition::Topic) || rows.keys.null_count() == 0);
         let keys = self.number(rows, context)?;
-        self.dirty.resize(keys.max(self.dirty.len()), false);
-        self.numbers
-            .iter()
-            .for_each(|&key| self.dirty[key as usize] = true);
+        self.known
+            .resize(keys.max(self.known.len()), Known::default());
+        let left = self.find_slots(rows, context)?;
         let mut columns: Vec<ArrayRef> = rows.batch.columns().to_vec();
         for function in &mut self.functions {
             let arguments = function
@@ -134,7 +299,7 @@ impl Operator for Over {
                 .iter()
                 .map(|expr| evaluate(expr, &rows.batch, context.failed, OPERATOR))
                 .collect::<Result<Vec<_>>>()?;
-            function.fold.resize(keys);
+            function.fold.resize(self.slots.len as usize);
             columns.push(
                 function
                     .fold
@@ -142,6 +307,7 @@ impl Operator for Over {
                     .within(OPERATOR)?,
             );
         }
+        self.free(&left)?;
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).within(OPERATOR)?;
         out.push(Rows {
             batch,
@@ -151,8 +317,16 @@ impl Operator for Over {
         Ok(())
     }
 
-    fn advance(&mut self, _: i64, _: &mut Context<'_>, _: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
+    fn advance(
+        &mut self,
+        watermark: i64,
+        context: &mut Context<'_>,
+        _: &mut Vec<Rows>,
+    ) -> Result<()> {
+        match self.retention.complete_ms {
+            Some(complete_ms) => self.free_idle(watermark.saturating_add(complete_ms), context),
+            None => Ok(()),
+        }
     }
 
     fn next_deadline(&self) -> Option<i64> {
@@ -160,24 +334,23 @@ impl Operator for Over {
     }
 
     fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>> {
-        let mut changes = Vec::new();
-        for key in 0..self.dirty.len() {
-            if !std::mem::take(&mut self.dirty[key]) {
+        let gone = self.gone.drain(..);
+        let mut changes: Vec<StateRow> = gone.map(|key| StateRow { key, state: None }).collect();
+        for (key, known) in self.known.iter_mut().enumerate() {
+            if !std::mem::take(&mut known.dirty) {
                 continue;
             }
-            let value = match &self.keys {
-                Partition::Topic => context.keys.value(key as u32).as_bytes().to_vec(),
-                Partition::Columns(_, _, known) => known.bytes(key as u32).to_vec(),
-            };
+            known.saved = true;
             let mut state = Vec::new();
+            known.last.write(&mut state);
             for function in &self.functions {
                 let mut section = Vec::new();
-                function.fold.snapshot(key as u32, &mut section);
+                function.fold.snapshot(known.slot, &mut section);
                 state.extend((section.len() as u32).to_le_bytes());
                 state.extend(section);
             }
             changes.push(StateRow {
-                key: value,
+                key: self.keys.bytes(key as u32, context),
                 state: Some(state),
             });
         }
@@ -199,14 +372,25 @@ impl Operator for Over {
                 }
                 Partition::Columns(_, _, known) => known.intern(&row.key),
             };
-            self.dirty
-                .resize(self.dirty.len().max(key as usize + 1), false);
+            let room = self.known.len().max(key as usize + 1);
+            self.known.resize(room, Known::default());
+            let known = &mut self.known[key as usize];
+            known.last = i64::read(&mut state)?;
+            known.saved = true;
+            if known.slot == NONE {
+                known.slot = self.slots.take();
+                let part = part(&self.retention, known.last);
+                self.looks.entry(part).or_default().push(key);
+            }
             for function in &mut self.functions {
                 let mut length = [0; 4];
                 length.copy_from_slice(split(&mut state, 4)?);
                 let section = split(&mut state, u32::from_le_bytes(length) as usize)?;
-                function.fold.resize(self.dirty.len());
-                function.fold.restore(key, section).within(OPERATOR)?;
+                function.fold.resize(self.slots.len as usize);
+                function
+                    .fold
+                    .restore(known.slot, section)
+                    .within(OPERATOR)?;
             }
             read_whole(state, OPERATOR)?;
         }
@@ -218,10 +402,14 @@ impl Operator for Over {
             Partition::Topic => 0,
             Partition::Columns(_, _, known) => known.memory(),
         };
-        keys + self
-            .functions
-            .iter()
-            .map(|function| function.fold.memory())
-            .sum::<usize>()
+        let looks = self.looks.values().map(|keys| keys.capacity() * 4 + 32);
+        keys + self.known.capacity() * size_of::<Known>()
+            + self.slots.free.capacity() * 4
+            + looks.sum::<usize>()
+            + self
+                .functions
+                .iter()
+                .map(|function| function.fold.memory())
+                .sum::<usize>()
     }
 }

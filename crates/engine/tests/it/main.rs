@@ -9,10 +9,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod failures;
+mod fill;
 mod hop;
 mod joins;
 mod order;
 mod programs;
+mod retention;
 mod sessions;
 mod state;
 mod union_and_unnest;

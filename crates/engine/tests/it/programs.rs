@@ -13,9 +13,10 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{cast, col, is_not_null, lit};
 use keyhawk_engine::program::{
     Aggregate, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind, OverFunction, Program,
-    ProgramBuilder, Sink, WindowPart,
+    ProgramBuilder, Retention, Sink, WindowPart,
 };
 use keyhawk_engine::{Kept, Machine, StateRow, Step};
+use keyhawk_functions::FillLimits;
 
 pub const MINUTE: i64 = 60_000;
 
@@ -297,8 +298,45 @@ impl Build {
         )
     }
 
-    /// `before`: the previous value of a column, and `number`: of the row, in each partition.
-    pub fn over(&mut self, from: NodeId, keys: &[&str], value: &str) -> NodeId {
+    /// Rows for up to so many windows in which a group is silent: `filled` is the end of a row's window.
+    pub fn fill(&mut self, from: NodeId, keys: &[&str], windows: i64) -> NodeId {
+        let schema = Arc::clone(self.builder.schema(from));
+        let mut columns: Vec<(&str, DataType)> = schema
+            .fields()
+            .iter()
+            .map(|field| (field.name().as_str(), field.data_type().clone()))
+            .collect();
+        let list = DataType::List(Arc::new(Field::new_list_field(time(), true)));
+        columns.push(("filled", list));
+        let kind = NodeKind::Fill {
+            keys: match keys {
+                ["api_key"] => KeyBy::Topic,
+                _ => KeyBy::Columns(keys.iter().map(|key| self.column(from, key)).collect()),
+            },
+            bound: schema.index_of("window_end").unwrap(),
+            limits: FillLimits {
+                size_ms: MINUTE,
+                windows,
+                closes_after_ms: 0,
+            },
+        };
+        let meaning = format!("fill {windows} of {keys:?}");
+        let lists = self.add(kind, from, schema_of(&columns), &meaning);
+        let column = columns.len() - 1;
+        columns[column].1 = time();
+        let kind = NodeKind::Unnest { column };
+        self.add(kind, lists, schema_of(&columns), "unnest filled")
+    }
+
+    /// `before`: the previous value of a column, and `number`: of the row, in each partition. A time, by
+    /// how much it is complete beyond the watermark, and the retention.
+    pub fn over(
+        &mut self,
+        from: NodeId,
+        keys: &[&str],
+        value: &str,
+        (time, complete_ms, retention_ms): (&str, i64, i64),
+    ) -> NodeId {
         let schema = Arc::clone(self.builder.schema(from));
         let kind_of = schema.field_with_name(value).unwrap().data_type().clone();
         let mut columns: Vec<(&str, DataType)> = schema
@@ -313,6 +351,11 @@ impl Build {
                 KeyBy::Topic
             } else {
                 KeyBy::Columns(by)
+            },
+            retention: Retention {
+                time: self.column(from, time),
+                ms: retention_ms,
+                complete_ms: Some(complete_ms),
             },
             functions: vec![
                 OverFunction {
@@ -374,7 +417,12 @@ pub fn every_operator() -> Arc<Program> {
     let keyed = build.filter(scan, is_not_null(with_key).unwrap());
     let minutes = build.tumble(keyed, &["api_key"]);
     let ordered = build.order(minutes, "window_end", 1, &["api_key"]);
-    let growth = build.over(ordered, &["api_key"], "total");
+    let growth = build.over(
+        ordered,
+        &["api_key"],
+        "total",
+        ("window_end", 1, 3 * MINUTE),
+    );
     build.rule("growth", growth, "window_end", &["api_key", "window_end"]);
     let places = build.tumble(scan, &["country", "api_key"]);
     build.rule(
@@ -382,6 +430,15 @@ pub fn every_operator() -> Arc<Program> {
         places,
         "window_end",
         &["country", "api_key", "window_end"],
+    );
+    let silent = build.fill(minutes, &["api_key"], 2);
+    build.rule("silent", silent, "filled", &["api_key", "filled"]);
+    let silent_places = build.fill(places, &["country", "api_key"], 1);
+    build.rule(
+        "silent_places",
+        silent_places,
+        "filled",
+        &["country", "api_key", "filled"],
     );
     let overlapping = build.hop(
         keyed,
@@ -410,7 +467,12 @@ pub fn every_operator() -> Arc<Program> {
         &["country", "api_key", "window_end"],
     );
     let calls = build.order(scan, "event_time", 0, &["_offset"]);
-    let by_country = build.over(calls, &["country"], "api_key");
+    let by_country = build.over(
+        calls,
+        &["country"],
+        "api_key",
+        ("event_time", 0, MINUTE / 2),
+    );
     build.rule("calls", by_country, "event_time", &["_offset"]);
     build.rule("all", scan, "event_time", &["_offset"]);
     build.build()

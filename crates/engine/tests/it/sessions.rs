@@ -415,7 +415,12 @@ fn runs_of_minutes() -> Arc<Program> {
     };
     let found = sessions(&mut build, ordered, plan, "minute", 1);
     let by_end = build.order(found, "window_end", 1, &["api_key"]);
-    let numbered = build.over(by_end, &["api_key"], "total");
+    let numbered = build.over(
+        by_end,
+        &["api_key"],
+        "total",
+        ("window_end", 1, 60 * MINUTE),
+    );
     build.rule("s", numbered, "window_end", &["api_key", "window_end"]);
     build.build()
 }

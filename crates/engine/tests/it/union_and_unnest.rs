@@ -42,7 +42,7 @@ fn a_union_has_the_rows_of_each_input_when_they_leave() {
     let both = build.union([counts, values], schema);
     // What is keyed by the topic's key above a union finds it.
     let ordered = build.order(both, "t", 1, &["api_key", "v"]);
-    let numbered = build.over(ordered, &["api_key"], "v");
+    let numbered = build.over(ordered, &["api_key"], "v", ("t", 1, 60_000));
     build.rule("both", both, "t", &["api_key", "t", "v"]);
     build.rule("numbered", numbered, "t", &["api_key", "t", "v"]);
     let program = build.build();

@@ -124,6 +124,10 @@ impl<'p> Words<'p> {
                 true => self.column(input(0), column),
                 false => Text::atom(call(name)),
             },
+            NodeKind::Fill { bound, .. } => match column < self.width(input(0)) {
+                true => self.column(input(0), column),
+                false => self.column(input(0), *bound),
+            },
             NodeKind::Lookup { .. } => match column < self.width(input(0)) {
                 true => self.column(input(0), column),
                 false => Text::atom(name),
@@ -266,6 +270,7 @@ impl<'p> Words<'p> {
             | NodeKind::Order { .. }
             | NodeKind::Unnest { .. }
             | NodeKind::Over { .. }
+            | NodeKind::Fill { .. }
             | NodeKind::Lookup { .. }
                 if column < self.width(node.inputs[0]) =>
             {

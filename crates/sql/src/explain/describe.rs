@@ -26,8 +26,13 @@ pub(super) struct Description {
 impl Words<'_> {
     /// Whether an analyst should see a node: columns that are only passed on or renamed say nothing.
     pub(super) fn is_shown(self, id: NodeId) -> bool {
-        !matches!(self.node(id).kind, NodeKind::Project { .. })
-            || !self.computed(id, &Labels::new()).is_empty()
+        let node = self.node(id);
+        match &node.kind {
+            NodeKind::Project { .. } => !self.computed(id, &Labels::new()).is_empty(),
+            // The rows of filled windows are said to be there where they are made.
+            NodeKind::Unnest { column } => !self.program.lists_filled(node.inputs[0], *column),
+            _ => true,
+        }
     }
 
     /// The columns of a projection that it computes and names.
@@ -182,7 +187,9 @@ impl Words<'_> {
                 state(text, &wakes);
                 ("order", vec![format!("rows in order of {time}")])
             }
-            NodeKind::Over { keys, functions } => {
+            NodeKind::Over {
+                keys, functions, ..
+            } => {
                 let width = self.node(input).schema.fields().len();
                 let order = self.order(input);
                 let order = order.map_or(String::new(), |time| format!(" in order of {time}"));
@@ -195,12 +202,37 @@ impl Words<'_> {
                         .map(|(place, field)| named(labels.get(width + place), call(field.name()))),
                 );
                 let names = fields.iter().map(|field| field.name().as_str());
-                let text = format!(
-                    "for each key ever seen: {}",
-                    kept(functions.iter().zip(names))
-                );
-                state(text, "every row, in that order");
+                if let State::Keys { idle_ms } = bound.state {
+                    let text = format!(
+                        "for each key with a row in the last {}: {}",
+                        duration(idle_ms),
+                        kept(functions.iter().zip(names))
+                    );
+                    state(text, "every row, in that order");
+                }
                 ("over", does)
+            }
+            NodeKind::Fill { keys, limits, .. } => {
+                let windows = match limits.windows {
+                    1 => "1 window".to_owned(),
+                    windows => format!("{windows} windows"),
+                };
+                let does = format!(
+                    "up to {windows} of {} without rows after each one with rows{}",
+                    duration(limits.size_ms),
+                    self.each(keys, input)
+                );
+                if let State::Filling { span_ms } = bound.state {
+                    let text = format!(
+                        "a row for each key with one in the last {}",
+                        duration(span_ms)
+                    );
+                    state(
+                        text,
+                        "every row; a filled one leaves when the watermark passes its window",
+                    );
+                }
+                ("fill", vec![does])
             }
             NodeKind::Lookup {
                 index,
@@ -299,6 +331,7 @@ impl Words<'_> {
                 | NodeKind::Hop { .. }
                 | NodeKind::Session { .. }
                 | NodeKind::Over { .. }
+                | NodeKind::Fill { .. }
                 | NodeKind::WindowJoin { .. }
         )
     }

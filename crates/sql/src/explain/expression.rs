@@ -281,11 +281,13 @@ pub(super) fn quoted(text: &str) -> String {
 /// A length of time as people write it: `10m`, `1h 30m`.
 pub(super) fn duration(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
-    let length = humantime::format_duration(Duration::from_millis(ms.unsigned_abs())).to_string();
-    let short = |word: &str| match word.find(|c: char| c.is_alphabetic()) {
-        Some(at) if word[at..].starts_with("day") => format!("{}d", &word[..at]),
-        _ => word.to_owned(),
-    };
-    let words = length.split(' ').map(short).collect::<Vec<_>>();
-    format!("{sign}{}", words.join(" "))
+    // Days are the longest unit: how long a month is depends on which.
+    const DAY_MS: u64 = 86_400_000;
+    let (days, rest) = (ms.unsigned_abs() / DAY_MS, ms.unsigned_abs() % DAY_MS);
+    let rest = humantime::format_duration(Duration::from_millis(rest)).to_string();
+    match (days, rest.as_str()) {
+        (0, rest) => format!("{sign}{rest}"),
+        (days, "0s") => format!("{sign}{days}d"),
+        (days, rest) => format!("{sign}{days}d {rest}"),
+    }
 }

@@ -5,7 +5,7 @@
 //!   ├─ 1 filter      requests >= 100 AND baseline['surprise'] > 4
 //!   ├─ 2 over        for each api_key in order of window_end
 //!   │                baseline = baseline(requests, window_end)
-//!   │    state       9f3a11c2  for each key ever seen: a few numbers (baseline)
+//!   │    state       9f3a11c2  for each key with a row in the last 400d: a few numbers (baseline)
 //!   └─ 3 scan ×4     events
 //! ```
 //!

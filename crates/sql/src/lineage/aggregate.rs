@@ -13,6 +13,7 @@ use keyhawk_functions::WINDOW_SHIFT;
 
 use super::hoist::Hoist;
 use super::{Preparation, Prepared, Unprepared, held, refuse, unpartnered};
+use crate::fill::Filling;
 use crate::origin::{Origin, WindowKind};
 
 /// A bound of a window that rows are grouped by.
@@ -21,11 +22,13 @@ struct Bound {
     part: WindowPart,
     kind: WindowKind,
     size_ms: i64,
+    complete_ms: i64,
     window: u64,
 }
 
 impl Preparation<'_> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Prepared, Unprepared> {
+        let unfilled = self.unfilled.get();
         let input = self.node(&aggregate.input)?;
         if aggregate
             .group_expr
@@ -43,12 +46,13 @@ impl Preparation<'_> {
                 part,
                 kind,
                 size_ms,
+                complete_ms,
                 window,
-                ..
             } => Some(Bound {
                 part,
                 kind,
                 size_ms,
+                complete_ms,
                 window,
             }),
             _ => None,
@@ -117,7 +121,13 @@ impl Preparation<'_> {
             .into_iter()
             .take(aggregate.group_expr.len())
             .collect();
-        let plan = LogicalPlan::Aggregate(aggregated);
+        let plan = match first.kind {
+            WindowKind::Tumble { fill } if fill > 0 => {
+                self.unfilled.set(unfilled);
+                self.filled(aggregated, fill, first, &bounds)?
+            }
+            _ => LogicalPlan::Aggregate(aggregated),
+        };
         let end = bounds
             .iter()
             .position(|bound| matches!(bound, Some(bound) if bound.part == WindowPart::End));
@@ -159,6 +169,44 @@ impl Preparation<'_> {
             offsets,
             lineage: groups,
         })
+    }
+
+    /// An aggregate with rows for the windows in which a group is silent.
+    fn filled(
+        &self,
+        aggregate: Aggregate,
+        windows: i64,
+        window: Bound,
+        bounds: &[Option<Bound>],
+    ) -> Result<LogicalPlan, Unprepared> {
+        if bounds.iter().all(Option::is_some) {
+            return refuse(
+                &["fill", "GROUP BY"],
+                "fill without a key: nobody is silent where all rows are one group",
+                "add api_key to GROUP BY, or leave fill out",
+            );
+        }
+        let fields = aggregate.schema.fields().iter().zip(bounds);
+        if let Some((field, _)) = fields
+            .filter(|(_, bound)| bound.is_none())
+            .find(|(field, _)| field.data_type().is_floating())
+        {
+            return refuse(
+                &[field.name(), "GROUP BY"],
+                "windows are filled by keys that are no floats: 0.0 and -0.0 are one number and two values",
+                "group by a text or an integer",
+            );
+        }
+        let filling = Filling {
+            parts: bounds
+                .iter()
+                .map(|bound| Some(bound.as_ref()?.part))
+                .collect(),
+            size_ms: window.size_ms,
+            windows,
+            complete_ms: window.complete_ms,
+        };
+        Ok(filling.above(aggregate, &self.scalar(WINDOW_SHIFT))?)
     }
 
     /// `min` and `max` pass over NaN: it compares with nothing, so that with it in the way they would

@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
     TableScan, TableSource, Unnest,
 };
 use keyhawk_engine::{LINEAGE_PREFIX, OFFSET_COLUMNS, TIME_COLUMN};
+use keyhawk_functions::WINDOW_END;
 
 use crate::catalog::EVENTS;
 use crate::expressions::check_expression;
@@ -84,12 +85,16 @@ pub(crate) struct Preparation<'a> {
     pub(crate) view_source: &'a dyn Fn(&str) -> Option<(Arc<dyn TableSource>, usize)>,
     /// The sources of reference tables, with the hidden number of their rows.
     pub(crate) table_sources: &'a BTreeMap<String, Arc<dyn TableSource>>,
+    /// The retention in the file's header, in milliseconds.
+    pub(crate) retention_ms: Option<i64>,
     /// Whether any query reads a baseline's bounds, which are dear.
     pub(crate) bounds: bool,
     /// The functions.
     pub(crate) state: &'a SessionState,
     /// How many joins were prepared: their hidden columns have names of their own.
     pub(crate) joins: Cell<usize>,
+    /// How many calls of `tumble` ask for silent windows that no GROUP BY has filled.
+    pub(crate) unfilled: Cell<usize>,
     /// How many computed columns there are.
     pub(crate) arguments: Cell<usize>,
 }
@@ -100,6 +105,13 @@ impl Preparation<'_> {
     pub(crate) fn prepare(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Unprepared> {
         let visible = plan.schema().columns();
         let prepared = self.node(plan)?;
+        if self.unfilled.get() > 0 {
+            return refuse(
+                &["fill"],
+                "fill without GROUP BY: only what is grouped by a window has windows without rows",
+                "GROUP BY api_key, window_end, or leave fill out",
+            );
+        }
         let mut columns: Vec<Expr> = visible
             .into_iter()
             .map(|column| {
@@ -246,6 +258,9 @@ impl Preparation<'_> {
 
     fn projection(&self, projection: &Projection) -> Result<Prepared, Unprepared> {
         let input = self.node(&projection.input)?;
+        if projection.expr.iter().any(asks_to_fill) {
+            self.unfilled.set(self.unfilled.get() + 1);
+        }
         let mut columns = projection.expr.clone();
         columns.extend(hidden(&input));
         let lineage = (0..input.lineage.len())
@@ -333,6 +348,15 @@ fn hidden(prepared: &Prepared) -> Vec<Expr> {
         .chain(offsets)
         .chain(lineage)
         .collect()
+}
+
+/// Whether a column is a bound of windows that are to be filled.
+fn asks_to_fill(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => asks_to_fill(&alias.expr),
+        Expr::ScalarFunction(call) => call.name() == WINDOW_END && call.args.len() > 2,
+        _ => false,
+    }
 }
 
 fn is_hop(unnest: &Unnest) -> bool {

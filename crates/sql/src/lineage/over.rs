@@ -1,5 +1,5 @@
-//! OVER: the keys and the one order that a stream can follow, the total order below it, and what a
-//! function's arguments leave unsaid.
+//! OVER: the keys and the one order that a stream can follow, the total order below it, what a
+//! function's arguments leave unsaid, and the retention.
 
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Window, lit};
@@ -9,12 +9,14 @@ use super::{Preparation, Prepared, Unprepared, held, refuse, unpartnered};
 use crate::expressions::window_function;
 use crate::frame::own_function;
 use crate::origin::{Origin, WindowKind, session_call};
+use crate::retention::retention_key;
 
 impl Preparation<'_> {
     pub(super) fn window(&self, window: &Window) -> Result<Prepared, Unprepared> {
         let input = self.node(&window.input)?;
         let mut hoist = Hoist::new(&self.arguments);
         let mut functions = Vec::with_capacity(window.window_expr.len());
+        let mut asked = Vec::with_capacity(window.window_expr.len());
         let mut keys: Option<(Vec<Expr>, Vec<SortExpr>)> = None;
         for expr in &window.window_expr {
             let (function, name) = window_function(expr)?;
@@ -70,6 +72,7 @@ impl Preparation<'_> {
                 );
             }
             keys = Some(these);
+            asked.push(function);
             functions.push((hoist.window(self.function(function, &window.input)?), name));
         }
         let Some((partition_by, order_by)) = keys else {
@@ -99,10 +102,15 @@ impl Preparation<'_> {
                 .map(|key| hoist.expr(key))
                 .collect(),
         };
+        let retention = match session_call(window) {
+            Some(_) => None,
+            None => retention_key(asked.into_iter(), &order_by[0].expr, self.retention_ms),
+        };
         let functions: Vec<Expr> = functions
             .into_iter()
             .map(|(mut function, name)| {
                 function.params.partition_by.clone_from(&partition_by);
+                function.params.partition_by.extend(retention.clone());
                 Expr::WindowFunction(Box::new(function)).alias(name)
             })
             .collect();
@@ -177,7 +185,7 @@ impl Preparation<'_> {
 fn step_ms(origin: Origin) -> Option<i64> {
     match origin {
         Origin::Window { kind, size_ms, .. } => match kind {
-            WindowKind::Tumble => Some(size_ms),
+            WindowKind::Tumble { .. } => Some(size_ms),
             WindowKind::Hop { slide_ms } => Some(slide_ms),
             WindowKind::Session(_) => None,
         },

@@ -43,7 +43,7 @@ impl Lowering<'_> {
         };
         match windows.kind {
             WindowKind::Session(_) => self.session(aggregate, schema),
-            WindowKind::Tumble => self.spans(aggregate, &aggregate.input, &windows, schema),
+            WindowKind::Tumble { .. } => self.spans(aggregate, &aggregate.input, &windows, schema),
             WindowKind::Hop { .. } => match self.panes(aggregate)? {
                 Some(input) => self.spans(aggregate, &input, &windows, schema),
                 None => self.expanded(aggregate, &windows, schema),
@@ -97,8 +97,8 @@ impl Lowering<'_> {
         // Of hopping windows the start stands for the row's own time, and the others are as far from
         // it as they are from the start; a tumbling window's last millisecond is a moment of it.
         let back_ms = match (windows.kind, windows.part) {
-            (_, WindowPart::Start) | (WindowKind::Tumble, WindowPart::Time) => 0,
-            (WindowKind::Tumble, WindowPart::End) => 1,
+            (_, WindowPart::Start) | (WindowKind::Tumble { .. }, WindowPart::Time) => 0,
+            (WindowKind::Tumble { .. }, WindowPart::End) => 1,
             (_, WindowPart::End) => size_ms,
             (_, WindowPart::Time) => size_ms - 1,
         };

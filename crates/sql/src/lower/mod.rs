@@ -5,7 +5,7 @@
 //!   Projection ─▶ project                     Sort (ours) ─▶ order
 //!   Filter ─▶ filter                          Window ─▶ over
 //!   Union ─▶ union                            Join ─▶ lookup, window join
-//!   Unnest ─▶ unnest, unless panes do instead
+//!   Unnest ─▶ unnest, unless panes do instead   Window of __fill ─▶ fill
 //! ```
 //!
 //! The preparation has refused what cannot stream; what is refused here is what the operators do not
@@ -26,14 +26,16 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Sort, Unnest, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder};
+use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder, Retention};
 
 use self::over_function::{over_function, version};
 
+use crate::fill::{fill_call, fill_limits};
 use crate::lineage::Unprepared;
 use crate::meaning::meaning;
 use crate::origin::{Origin, ViewOrigins, leader, origin, session_call};
 use crate::problem::Refusal;
+use crate::retention::{longest_frame_ms, split_keys};
 use crate::shared::{Condition, FilteredScan, SharedScans, TOTAL_ORDER, is_ordered, sorts_events};
 
 /// What a plan is lowered into.
@@ -153,6 +155,7 @@ impl Lowering<'_> {
                 "the rows of a session are known only once it has ended",
                 "GROUP BY its keys, window_start and window_end",
             )),
+            LogicalPlan::Window(window) if fill_call(window).is_some() => self.fill(window, schema),
             LogicalPlan::Window(window) => self.window(window, schema),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest, schema),
             LogicalPlan::Union(union) => {
@@ -315,12 +318,48 @@ impl Lowering<'_> {
         Ok(self.sorted(input, time, complete_ms, ties))
     }
 
+    /// The silent windows of an aggregate, whose rows come window by window: the sort below is the batch's.
+    fn fill(&mut self, window: &Window, schema: SchemaRef) -> Result<NodeId, Unprepared> {
+        let no_call = || refused(&["fill"], "no windows to fill", "write fill => 3");
+        let call = fill_call(window).ok_or_else(no_call)?;
+        let limits = fill_limits(call).ok_or_else(no_call)?;
+        let input = match window.input.as_ref() {
+            LogicalPlan::Sort(sort) => self.lower(&sort.input)?,
+            other => self.lower(other)?,
+        };
+        let from = window.input.schema();
+        let bound = match &call.params.args[0] {
+            Expr::Column(column) => from.index_of_column(column)?,
+            _ => return Err(no_call()),
+        };
+        let by = &call.params.partition_by;
+        let origins = by.iter().map(|key| self.origin(&window.input, key));
+        let origins: Vec<Origin> = origins.collect();
+        let keyed = origins.contains(&Origin::TopicKey);
+        let keys = match origins.as_slice() {
+            [Origin::TopicKey] => KeyBy::Topic,
+            _ => KeyBy::Columns(
+                by.iter()
+                    .map(|key| physical(key, from))
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        let meaning = format!("fill {}", meaning(&window.window_expr, from)?);
+        let kind = NodeKind::Fill {
+            keys,
+            bound,
+            limits,
+        };
+        Ok(self.builder.add(kind, vec![input], schema, &meaning, keyed))
+    }
+
     fn window(&mut self, window: &Window, schema: SchemaRef) -> Result<NodeId, Unprepared> {
         let input = self.lower(&window.input)?;
         let from = window.input.schema();
         let mut functions = Vec::with_capacity(window.window_expr.len());
         let mut by = KeyBy::Topic;
         let mut keyed = false;
+        let mut over = None;
         for expr in &window.window_expr {
             let Expr::WindowFunction(function) = expr.clone().unalias_nested().data else {
                 return Err(refused(
@@ -329,7 +368,13 @@ impl Lowering<'_> {
                     "write f(…) OVER (…)",
                 ));
             };
-            let partition_by = &function.params.partition_by;
+            let (partition_by, written_ms) = split_keys(&function.params.partition_by);
+            let order = &function.params.order_by[0].expr;
+            over = Some((
+                order.clone(),
+                written_ms,
+                self.origin(&window.input, order).complete_ms(),
+            ));
             let origins: Vec<Origin> = partition_by
                 .iter()
                 .map(|key| self.origin(&window.input, key))
@@ -346,6 +391,18 @@ impl Lowering<'_> {
             };
             functions.push(over_function(&function, from)?);
         }
+        let Some((time, written_ms, complete_ms)) = over else {
+            return Err(refused(
+                &["OVER"],
+                "an OVER without a function",
+                "name a function before OVER",
+            ));
+        };
+        let retention = Retention {
+            time: physical(&time, from)?,
+            ms: written_ms.unwrap_or_else(|| longest_frame_ms(&functions)),
+            complete_ms,
+        };
         if !keyed {
             self.unkeyed.push(unkeyed("PARTITION BY", self.key));
         }
@@ -361,6 +418,7 @@ impl Lowering<'_> {
         Ok(self.builder.add(
             NodeKind::Over {
                 keys: by,
+                retention,
                 functions,
             },
             vec![input],

@@ -129,6 +129,89 @@ fn frames() {
     check_all(FRAMES);
 }
 
+/// Rows of a key in these logs are often further apart than a minute, and seldom than an hour.
+const RETENTION: &[Case] = &[
+    ("retention_of_every_function", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"1m\"\n*/
+         SELECT api_key, event_time, row_number() OVER w AS a, rank() OVER w AS b, dense_rank() OVER w AS c, lag(country) OVER w AS d, lag(status, 2, -1) OVER w AS e,
+         lag(client_ip) IGNORE NULLS OVER w AS f, count(*) OVER w AS g, sum(latitude) OVER w AS h, max(country) OVER w AS i, avg(status) OVER w AS j,
+         first_value(country) OVER w AS k, last_value(country) IGNORE NULLS OVER w AS l, nth_value(status, 2) OVER w AS m, bool_or(is_hosting) OVER w AS n,
+         first_seen(country, event_time) OVER w AS o, baseline(response_bytes, event_time, INTERVAL '1 minute') OVER w AS p
+         FROM events WINDOW w AS (PARTITION BY api_key ORDER BY event_time)",
+    )]),
+    ("retention_of_frames", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"90s\"\n*/
+         SELECT api_key, event_time,
+         count(*) OVER (PARTITION BY api_key ORDER BY event_time ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS a,
+         sum(response_bytes) OVER (PARTITION BY api_key ORDER BY event_time ROWS BETWEEN 5 PRECEDING AND 1 PRECEDING) AS b,
+         min(latitude) OVER (PARTITION BY api_key ORDER BY event_time RANGE INTERVAL '5 minutes' PRECEDING) AS c,
+         avg(status) OVER (PARTITION BY api_key ORDER BY event_time RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND INTERVAL '30 seconds' PRECEDING) AS d,
+         sum(latitude) OVER (PARTITION BY api_key ORDER BY event_time RANGE BETWEEN INTERVAL '30 seconds' PRECEDING AND CURRENT ROW) AS e,
+         last_value(country) OVER (PARTITION BY api_key ORDER BY event_time RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL '1 minute' PRECEDING) AS f
+         FROM events",
+    )]),
+    ("retention_of_long_ranges_alone", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"1m\"\n*/
+         SELECT api_key, event_time, count(*) OVER w AS a, min(status) OVER w AS b, avg(latitude) OVER w AS c
+         FROM events WINDOW w AS (PARTITION BY api_key ORDER BY event_time RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW)",
+    )]),
+    ("ranges_that_forget_by_themselves", &[], &[(
+        "r",
+        "SELECT api_key, event_time, count(*) OVER w AS a, min(latitude) OVER w AS b, stddev(status) OVER w AS c, first_value(country) OVER w AS d
+         FROM events WINDOW w AS (PARTITION BY api_key ORDER BY event_time RANGE BETWEEN INTERVAL '1 minute' PRECEDING AND CURRENT ROW)",
+    ), (
+        "s",
+        "SELECT api_key, event_time, count(*) OVER w AS a, nth_value(status, 2) OVER w AS b
+         FROM events WINDOW w AS (PARTITION BY api_key, country ORDER BY event_time RANGE BETWEEN CURRENT ROW AND CURRENT ROW)",
+    ), (
+        "t",
+        "SELECT api_key, event_time, sum(latitude) OVER w AS a, max(country) OVER w AS b, count(*) OVER w AS c
+         FROM events WINDOW w AS (PARTITION BY api_key, country ORDER BY event_time RANGE BETWEEN INTERVAL '2 minutes' PRECEDING AND INTERVAL '40 seconds' PRECEDING)",
+    )]),
+    ("retention_of_several_keys", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"2m\"\n*/
+         SELECT api_key, event_time, row_number() OVER (PARTITION BY api_key, country ORDER BY event_time) AS a,
+         lag(event_time) OVER (PARTITION BY upper(country), api_key, status ORDER BY event_time) AS b,
+         count(*) OVER (PARTITION BY api_key, 7 ORDER BY event_time) AS c,
+         sum(status) OVER (PARTITION BY api_key ORDER BY event_time) AS d FROM events",
+    )]),
+    ("retention_of_windows", &[("minute", MINUTE), (
+        "growth",
+        "/* retention = \"3m\" */
+         SELECT *, calls - lag(calls) OVER (PARTITION BY api_key ORDER BY window_end) AS more, row_number() OVER (PARTITION BY api_key ORDER BY window_start) AS nth FROM minute",
+    )], &[(
+        "r",
+        "SELECT api_key, window_end, more, nth, lag(more) OVER (PARTITION BY api_key ORDER BY window_end) AS before FROM growth",
+    ), (
+        "s",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"2m\"\n*/
+         SELECT api_key, window_end, b FROM (
+           SELECT api_key, window_end, baseline(calls, window_end) OVER (PARTITION BY api_key ORDER BY window_end) AS b, row_number() OVER (PARTITION BY api_key ORDER BY window_end) AS n FROM minute)
+         WHERE n > 1 AND api_key <> 'key-1'",
+    )]),
+    ("retention_of_an_over_on_an_over", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"1m 30s\"\n*/
+         SELECT api_key, event_time, n, lag(n) OVER (PARTITION BY api_key ORDER BY event_time) AS before, sum(n) OVER (PARTITION BY api_key ORDER BY event_time) AS s
+         FROM (SELECT api_key, event_time, row_number() OVER (PARTITION BY api_key ORDER BY event_time) AS n FROM events WHERE auth_result = 'ok') WHERE n % 3 <> 0",
+    )]),
+    ("retention_of_the_rows_that_are_left", &[], &[(
+        "r",
+        "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"4m\"\n*/
+         SELECT api_key, window_start, window_end, calls, lag(calls) OVER (PARTITION BY api_key ORDER BY window_end) AS before
+         FROM (SELECT api_key, window_start, window_end, count(*) AS calls FROM session(events, event_time, INTERVAL '1 minute', api_key) GROUP BY api_key, window_start, window_end HAVING count(*) > 1)",
+    )]),
+];
+
+#[test]
+fn retention() {
+    check_all(RETENTION);
+}
+
 const WINDOWS: &[Case] = &[
     ("hop", &[], &[(
         "r",
@@ -202,6 +285,90 @@ const WINDOWS: &[Case] = &[
 #[test]
 fn windows() {
     check_all(WINDOWS);
+}
+
+/// Calls a minute, also of up to three silent minutes.
+const FILLED: &str = "SELECT api_key, window_start, window_end, window_time, count(*) AS calls, sum(response_bytes) AS bytes, max(country) AS country
+ FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY api_key, window_start, window_end, window_time";
+
+const FILLS: &[Case] = &[
+    ("fill_of_every_aggregate", &[], &[(
+        "r",
+        "SELECT api_key, window_start, window_end, window_time, count(*) AS a, count(country) AS b, count(DISTINCT country) AS c, sum(response_bytes) AS d, avg(latitude) AS e,
+         min(status) AS f, bool_or(is_hosting) AS g, first_value(country) AS h, count(*) FILTER (WHERE status > 100) AS i, stddev(status) AS j,
+         array_slice(array_agg(country), 1, 2) AS k
+         FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2) WHERE auth_result = 'ok' GROUP BY api_key, window_start, window_end, window_time",
+    )]),
+    ("fill_by_one_bound", &[], &[(
+        "by_start",
+        "SELECT api_key, window_start, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 5) GROUP BY api_key, window_start",
+    ), (
+        "by_end",
+        "SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 1) GROUP BY api_key, window_end",
+    ), (
+        "by_time",
+        "SELECT window_time, api_key, count(*) AS n FROM tumble(events, event_time, INTERVAL '30 seconds', fill => 1000) GROUP BY api_key, window_time",
+    )]),
+    ("fill_of_silence_alone", &[], &[(
+        "r",
+        "SELECT api_key, window_end FROM tumble(events, event_time, INTERVAL '1 minute', fill => 1) GROUP BY api_key, window_end HAVING count(*) = 0",
+    ), (
+        "s",
+        "SELECT api_key, window_end, n FROM (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 4) GROUP BY api_key, window_end)
+         WHERE date_part('minute', window_end) % 2 = 0 AND api_key <> 'key-1' AND n < 2",
+    )]),
+    ("fill_by_several_keys", &[], &[(
+        "r",
+        "SELECT api_key, country, window_start, status / 100 AS class, sum(response_bytes) AS b FROM tumble(events, event_time, INTERVAL '2 minutes', fill => 2)
+         GROUP BY country, window_start, api_key, status / 100",
+    ), (
+        "s",
+        "SELECT country AS api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY country, window_end",
+    )]),
+    ("fill_of_distinct_rows", &[], &[(
+        "r",
+        "SELECT DISTINCT api_key, country, window_end FROM tumble(events, event_time, INTERVAL '5 minutes', fill => 2)",
+    )]),
+    ("fill_in_a_view", &[("filled", FILLED)], &[(
+        "r",
+        "SELECT api_key, window_end, calls, bytes, lag(calls) OVER (PARTITION BY api_key ORDER BY window_end) AS before,
+         sum(calls) OVER (PARTITION BY api_key ORDER BY window_end ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS lately,
+         baseline(calls, window_end) OVER (PARTITION BY api_key ORDER BY window_end) AS b FROM filled",
+    ), (
+        "s",
+        "SELECT api_key, window_end, sum(calls) AS calls, count(*) AS minutes, count(*) FILTER (WHERE calls = 0) AS silent
+         FROM tumble(filled, window_time, INTERVAL '1 hour') GROUP BY api_key, window_end",
+    ), (
+        "t",
+        "SELECT window_end AS api_key, window_end, count(*) AS keys, sum(calls) AS calls FROM filled GROUP BY window_end",
+    )]),
+    ("fill_of_windows_of_windows", &[("minute", MINUTE)], &[(
+        "by_time",
+        "SELECT api_key, window_start, sum(calls) AS n FROM tumble(minute, window_time, INTERVAL '5 minutes', fill => 2) GROUP BY api_key, window_start",
+    ), (
+        "by_end",
+        "SELECT api_key, window_end, sum(calls) AS n FROM tumble(minute, window_end, INTERVAL '5 minutes', fill => 2) GROUP BY api_key, window_end",
+    ), (
+        "by_start",
+        "SELECT api_key, window_start, window_end, sum(calls) AS n FROM tumble(minute, window_start, INTERVAL '4 minutes', fill => 2) GROUP BY api_key, window_start, window_end",
+    )]),
+    ("fill_of_a_filled_view", &[("filled", FILLED)], &[(
+        "r",
+        "SELECT api_key, window_end, sum(calls) AS n, count(*) AS rows_of FROM tumble(filled, window_time, INTERVAL '2 minutes', fill => 2) GROUP BY api_key, window_end",
+    )]),
+    ("fill_and_joins", &[("filled", FILLED), ("refused", REFUSED)], &[(
+        "r",
+        "SELECT m.api_key, m.window_end, m.calls, r.refused FROM filled m LEFT JOIN refused r ON m.api_key = r.api_key AND m.window_end = r.window_end",
+    ), (
+        "s",
+        "SELECT e.api_key, e.country, window_end, max(c.risk) AS risk FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2) e JOIN countries c ON e.country = c.code
+         GROUP BY e.api_key, e.country, window_end",
+    )]),
+];
+
+#[test]
+fn fills() {
+    check_all(FILLS);
 }
 
 const FAILURES: &[Case] = &[

@@ -140,7 +140,7 @@ fn windows_frames_and_joins_that_no_stream_can_follow_are_refused() {
             ),
             (
                 "a tumble's unknown argument",
-                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)\nGROUP BY api_key, window_end",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', filling => 3)\nGROUP BY api_key, window_end",
             ),
             (
                 "a session keyed by a float",
@@ -402,6 +402,54 @@ fn windows_that_are_none_are_refused() {
             (
                 "an unknown time",
                 "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_tim, INTERVAL '1 minute')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill of nothing",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 0)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill below nothing",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => -1)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill of too much",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 1001)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill by half",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 1.5)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill by a column",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => status)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill in words",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 'three')\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill that is compared",
+                "SELECT api_key, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill = 3)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill of hop",
+                "SELECT api_key, window_end, count(*) AS n\nFROM hop(events, event_time, INTERVAL '1 minute', INTERVAL '5 minutes', fill => 3)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill of session",
+                "SELECT api_key, window_end, count(*) AS n\nFROM session(events, event_time, INTERVAL '1 minute', api_key, fill => 3)\nGROUP BY api_key, window_end",
+            ),
+            (
+                "a fill without a key",
+                "SELECT window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)\nGROUP BY window_end",
+            ),
+            (
+                "a fill by a float",
+                "SELECT latitude, window_end, count(*) AS n\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)\nGROUP BY latitude, window_end",
+            ),
+            (
+                "a fill without GROUP BY",
+                "SELECT api_key, window_end\nFROM tumble(events, event_time, INTERVAL '1 minute', fill => 3)",
             ),
             (
                 "an unknown table",
@@ -726,6 +774,36 @@ fn headers_that_say_what_is_not_so_are_refused() {
         (
             "a duration without a unit",
             format!("/*\nentity = \"api_key\"\nseverity = \"high\"\nlift_after = 60\n*/\n{select}"),
+        ),
+        (
+            "a retention in months",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"3 months\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "no retention at all",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"0s\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention below nothing",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"-1d\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention of less than a millisecond",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"1500us\"\n*/\n{select}"
+            ),
+        ),
+        (
+            "a retention for ever",
+            format!(
+                "/*\nseverity = \"low\"\nentity = \"api_key\"\nretention = \"40000d\"\n*/\n{select}"
+            ),
         ),
         ("no TOML", format!("/*\nseverity: low\n*/\n{select}")),
         (

@@ -141,6 +141,7 @@ impl Runner {
             keys: &mut self.keys,
             failed: &mut 0,
             watermark: i64::MIN,
+            greatest: &mut { i64::MIN },
         };
         let mut out = Vec::new();
         self.operator
@@ -154,6 +155,7 @@ impl Runner {
             keys: &mut self.keys,
             failed: &mut 0,
             watermark: i64::MIN,
+            greatest: &mut { i64::MIN },
         };
         let mut out = Vec::new();
         self.operator
@@ -178,6 +180,7 @@ impl Runner {
             keys: &mut self.keys,
             failed: &mut 0,
             watermark: i64::MIN,
+            greatest: &mut { i64::MIN },
         };
         self.operator.snapshot(&context).unwrap()
     }
@@ -187,6 +190,7 @@ impl Runner {
             keys: &mut self.keys,
             failed: &mut 0,
             watermark: i64::MIN,
+            greatest: &mut { i64::MIN },
         };
         self.operator.restore(rows, &mut context).unwrap();
     }
@@ -429,6 +433,7 @@ fn an_older_state_of_a_session_takes_the_place_of_a_newer_one() {
         keys: &mut TopicKeys::default(),
         failed: &mut 0,
         watermark: i64::MIN,
+        greatest: &mut { i64::MIN },
     };
     let error = operator(limits, false)
         .restore(&twice, &mut context)
@@ -453,6 +458,7 @@ fn damaged_rows_of_state_are_errors() {
             keys: &mut TopicKeys::default(),
             failed: &mut 0,
             watermark: i64::MIN,
+            greatest: &mut { i64::MIN },
         };
         let row = StateRow {
             key: key.to_vec(),
@@ -512,6 +518,7 @@ fn types_without_an_incremental_form_are_refused_before_the_first_row() {
         keys: &mut runner.keys,
         failed: &mut 0,
         watermark: i64::MIN,
+        greatest: &mut { i64::MIN },
     };
     let error = runner
         .operator
