@@ -123,9 +123,18 @@ pub struct Step {
     pub order: Vec<Place>,
     /// Rows for which an expression failed.
     pub failed_rows: u64,
+    /// How many findings of a rule were withheld, since it is warming up after a reload: the rule's
+    /// number, and how many.
+    pub withheld: Vec<(usize, u64)>,
 }
 
 impl Step {
+    pub(crate) fn withhold(&mut self, rule: usize, findings: u64) {
+        if findings > 0 {
+            self.withheld.push((rule, findings));
+        }
+    }
+
     pub(crate) fn push(&mut self, findings: Findings, rows: &Rows, watermarks: &[i64]) {
         let index = self.findings.len();
         for row in 0..findings.ids.len() {

@@ -8,7 +8,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::compute::max;
+use arrow::datatypes::TimestampMillisecondType;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -17,16 +19,23 @@ use crate::keys::TopicKeys;
 use crate::operators::{Context, Operator, StateRow};
 use crate::program::{NodeId, Program};
 use crate::rows::{Release, Rows};
+use crate::warming::Began;
 
 /// A running program.
 pub struct Machine {
-    program: Arc<Program>,
-    deployment: Arc<str>,
-    operators: Vec<Box<dyn Operator>>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) deployment: Arc<str>,
+    pub(crate) operators: Vec<Box<dyn Operator>>,
     /// Which nodes read a node's rows, and on which input.
     readers: Vec<Vec<(usize, usize)>>,
-    keys: TopicKeys,
-    watermark: i64,
+    pub(crate) keys: TopicKeys,
+    pub(crate) watermark: i64,
+    /// The greatest event time of all rows that came; `i64::MIN` before the first.
+    pub(crate) newest: i64,
+    /// Since when nodes have seen all of their rows, which a reload of the rules decides.
+    pub(crate) began: Began,
+    /// The time from which on each rule's findings are whole; those before it are withheld.
+    pub(crate) whole_from: Vec<i64>,
 }
 
 impl Machine {
@@ -40,12 +49,15 @@ impl Machine {
             }
         }
         Ok(Machine {
+            began: Began::with_the_log(&program),
+            whole_from: vec![i64::MIN; program.sinks.len()],
             program,
             deployment: deployment.into(),
             operators,
             readers,
             keys: TopicKeys::default(),
             watermark: i64::MIN,
+            newest: i64::MIN,
         })
     }
 
@@ -104,6 +116,9 @@ impl Machine {
             return Ok(Step::default());
         };
         debug_assert!(last >= self.watermark);
+        if let Some(newest) = newest(events) {
+            self.newest = self.newest.max(newest);
+        }
         let keys = match self.program.key_column {
             Some(column) => {
                 let column: &StringViewArray = events.column(column).as_string_view();
@@ -189,6 +204,9 @@ impl Machine {
         for (node, rows) in emitted {
             for (rule, sink) in self.program.sinks.iter().enumerate() {
                 if sink.node == NodeId(node) {
+                    let (rows, withheld) =
+                        whole(rows.clone(), sink.visible, self.whole_from[rule])?;
+                    step.withhold(rule, withheld);
                     let findings = Findings::new(
                         &self.deployment,
                         &sink.rule,
@@ -254,6 +272,32 @@ impl Machine {
         self.watermark = watermark;
         Ok(())
     }
+}
+
+/// The greatest event time of a batch.
+fn newest(events: &RecordBatch) -> Option<i64> {
+    let times = events.column_by_name("event_time")?;
+    max(times.as_primitive_opt::<TimestampMillisecondType>()?)
+}
+
+/// The rows of a rule whose time, in the column `time`, is not before `from`, and how many are.
+fn whole(rows: Rows, time: usize, from: i64) -> Result<(Rows, u64)> {
+    if from == i64::MIN {
+        return Ok((rows, 0));
+    }
+    let times = rows.batch.columns().get(time);
+    let times = times.and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
+    let Some(times) = times else {
+        return Ok((rows, 0));
+    };
+    let mask: BooleanArray = times
+        .values()
+        .iter()
+        .map(|time| Some(*time >= from))
+        .collect();
+    let whole = rows.filter(&mask, "finding")?;
+    let withheld = rows.len() - whole.len();
+    Ok((whole, withheld as u64))
 }
 
 /// The first bytes of a digest of a row of state: Arrow's row format, in which keys are saved, is read

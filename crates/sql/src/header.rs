@@ -46,6 +46,10 @@ pub struct RuleHeader {
     /// How long a suspension or restriction lasts before it is lifted. Default one hour.
     #[serde(default = "default_dedup", deserialize_with = "duration")]
     pub lift_after: Duration,
+    /// How much history the rule's functions over history need: for so long after a reload that left
+    /// them none its findings are withheld. Default what the query says, else a day.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub warmup: Option<Duration>,
     /// Catalogue entries: `owasp:API4:2023`, `attack:T1499`.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -113,6 +117,12 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
             "`{text}` is no duration such as \"1h\" or \"10m\": {error}"
         ))
     })
+}
+
+fn some_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 /// The span of the TOML inside the file's first comment, in bytes; `None` where there is none.

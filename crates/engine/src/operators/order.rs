@@ -65,6 +65,11 @@ impl Order {
         })
     }
 
+    /// What waits, in order of arrival.
+    pub(crate) fn pending(&self) -> &[Rows] {
+        &self.pending
+    }
+
     fn times<'a>(&self, rows: &'a Rows) -> Result<&'a [i64]> {
         times(rows, self.time)
     }
@@ -295,6 +300,11 @@ impl Operator for Order {
         self.saved.extend(kept.iter().map(|row| row.key.clone()));
         self.saved.sort_unstable();
         self.pending.push(rows);
+        Ok(())
+    }
+
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        // What waits comes by the machine: the columns may be others. So what was saved of it, too.
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::KeyedFold;
 
 use super::state::{read_whole, split};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
 use crate::keys::RowKeys;
@@ -209,6 +209,39 @@ impl Operator for Over {
                 function.fold.restore(key, section).within(OPERATOR)?;
             }
             read_whole(state, OPERATOR)?;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, alike: bool) -> Result<()> {
+        let Over {
+            keys,
+            functions,
+            schema,
+            ..
+        } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.schema = schema;
+        if let (
+            Partition::Columns(expressions, converter, _),
+            Partition::Columns(new, new_converter, _),
+        ) = (&mut self.keys, keys)
+        {
+            *expressions = new;
+            *converter = new_converter;
+        }
+        let states = u32::try_from(self.dirty.len()).expect("fewer than 2^32 keys");
+        for (old, new) in self.functions.iter_mut().zip(functions) {
+            old.arguments = new.arguments;
+            if !alike {
+                let mut fold = new.fold;
+                fold.resize(self.dirty.len());
+                for key in 0..states {
+                    let mut state = Vec::new();
+                    old.fold.snapshot(key, &mut state);
+                    fold.restore(key, &state).within(OPERATOR)?;
+                }
+                old.fold = fold;
+            }
         }
         Ok(())
     }

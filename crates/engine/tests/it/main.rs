@@ -13,6 +13,7 @@ mod hop;
 mod joins;
 mod order;
 mod programs;
+mod reload;
 mod sessions;
 mod state;
 mod union_and_unnest;

@@ -14,5 +14,6 @@ mod language;
 mod mutations;
 mod plans;
 mod refusals;
+mod reload;
 mod snapshots;
 mod warnings;
