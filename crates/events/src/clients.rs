@@ -72,6 +72,13 @@ impl Clients {
         *self = Self::new(databases, self.reads_geo);
     }
 
+    /// Says whether a client's GeoIP record is wanted from now on.
+    pub(crate) fn set_reads_geo(&mut self, databases: Arc<GeoDatabases>, reads_geo: bool) {
+        if self.reads_geo != reads_geo {
+            *self = Self::new(databases, reads_geo);
+        }
+    }
+
     /// The place of the client that `text` names, good until the next call; None for no address.
     #[inline]
     pub(crate) fn find(&mut self, text: &str) -> Option<usize> {

@@ -240,6 +240,33 @@ impl Decoder {
         self.clients.set_databases(geo);
     }
 
+    /// Decodes other columns, or another table, from the next record on; `columns` as in
+    /// [`new`](Self::new). What the decoder knows of the partition's time stays. Only between
+    /// [`finish`](Self::finish) and the next record: rows of an open batch would be lost.
+    ///
+    /// # Errors
+    /// A column that the table does not have; the decoder is then as it was.
+    pub fn set_columns(
+        &mut self,
+        schema: &EventsSchema,
+        columns: Option<&BTreeSet<String>>,
+    ) -> Result<()> {
+        debug_assert!(self.rows() == 0);
+        let plan = Plan::new(schema, columns, &self.settings)?;
+        let databases = Arc::new(self.clients.databases().clone());
+        self.clients.set_reads_geo(databases, plan.reads_geo);
+        let builders = || {
+            let columns = plan.columns.iter();
+            columns.map(|column| Builder::new(column.ty)).collect()
+        };
+        self.events = builders();
+        self.late = builders();
+        self.spans = vec![Span::default(); plan.members.len()];
+        self.pending = vec![Pending::default(); plan.columns.len()];
+        self.plan = plan;
+        Ok(())
+    }
+
     /// Adds the row of a record to the events or the late rows, or says why it has none.
     fn add(
         &mut self,
