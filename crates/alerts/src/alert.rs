@@ -1,5 +1,7 @@
 //! An alert, as it stands on the alerts topic under its entity's key.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -112,6 +114,10 @@ pub struct Alert {
     pub evidence: Vec<Evidence>,
     /// The rule's tags.
     pub tags: Vec<String>,
+    /// The reference tables that the rule read for the finding shown, with a digest of the version of
+    /// each; left out where it reads none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, String>,
     /// What to do first.
     pub runbook: Option<String>,
     /// The finding shown: the last to arrive before this was published.
@@ -145,6 +151,7 @@ impl Alert {
             why: explain(&rule.why, &finding.row),
             evidence,
             tags: rule.tags.clone(),
+            tables: rule.tables.clone(),
             runbook: rule.runbook.clone(),
             row: finding.row,
             emitted_at: None,

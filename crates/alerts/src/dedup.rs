@@ -249,6 +249,26 @@ impl Dedup {
         dropped
     }
 
+    /// Goes on with other rules: open alerts of a rule that is still there, by its name, stay open. Of
+    /// the others the update that is held back is appended to `out`.
+    pub fn reload(&mut self, rules: Arc<[AlertRule]>, out: &mut Vec<Emitted>) {
+        let entries = self.snapshot();
+        self.entries.clear();
+        self.deadlines.clear();
+        self.rules = rules;
+        for mut entry in entries {
+            let stays = self
+                .rules
+                .iter()
+                .any(|rule| rule.name == entry.rule && rule.dedup_ms > 0);
+            if stays {
+                self.restore([entry]);
+            } else if let Some(held) = entry.held.take() {
+                publish(*held, None, out);
+            }
+        }
+    }
+
     fn open(&mut self, key: Key, entity: Option<String>, finding: Finding, out: &mut Vec<Emitted>) {
         let rule = &self.rules[key.0];
         let alert = Alert::open(&self.deployment, rule, finding);

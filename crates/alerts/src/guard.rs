@@ -23,7 +23,7 @@
 //!
 //! Time is the caller's clock; one that goes back is taken to stand still.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -321,6 +321,7 @@ impl Guard {
             }],
             evidence: Vec::new(),
             tags: vec!["keyhawk:guard".to_owned()],
+            tables: BTreeMap::new(),
             runbook: Some(
                 "Read the shadow commands of this hour: many true ones mean an attack on many keys, \
                  many false ones a rule to take out of auto_rules."

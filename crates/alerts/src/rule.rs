@@ -1,5 +1,6 @@
 //! What alerts need to know of a rule: the part of its header that has nothing to do with SQL.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -158,6 +159,8 @@ pub struct AlertRule {
     pub runbook: Option<String>,
     /// Which columns explain it; empty to have them chosen ([`WhySpec`]).
     pub why: Vec<WhySpec>,
+    /// The reference tables that it reads, with a digest of the version of each.
+    pub tables: BTreeMap<String, String>,
     /// How long after it was issued (ms) a command may still be carried out: its `not_after`.
     pub action_ttl_ms: i64,
     /// How long (ms) a temporary action lasts: its `lift_at`.
@@ -186,6 +189,7 @@ impl AlertRule {
             tags: Vec::new(),
             runbook: None,
             why: Vec::new(),
+            tables: BTreeMap::new(),
             action_ttl_ms: Self::ACTION_TTL_MS,
             lift_after_ms: Self::LIFT_AFTER_MS,
         }

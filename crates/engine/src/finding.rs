@@ -125,9 +125,18 @@ pub struct Step {
     pub failed_rows: u64,
     /// The same by rule, those of shared work counted for each rule above it; empty where none failed.
     pub failed_by_rule: Vec<u64>,
+    /// How many findings of a rule were withheld, since it is warming up after a reload: the rule's
+    /// number, and how many.
+    pub withheld: Vec<(usize, u64)>,
 }
 
 impl Step {
+    pub(crate) fn withhold(&mut self, rule: usize, findings: u64) {
+        if findings > 0 {
+            self.withheld.push((rule, findings));
+        }
+    }
+
     pub(crate) fn push(&mut self, findings: Findings, rows: &Rows, watermarks: &[i64]) {
         let index = self.findings.len();
         for row in 0..findings.ids.len() {

@@ -20,9 +20,12 @@ mod evaluate;
 mod finding;
 mod keys;
 mod machine;
+mod meaning;
 mod operators;
 pub mod program;
+mod reload;
 mod rows;
+mod warming;
 
 pub use bound::{Bound, Kept, State, Wait};
 pub use error::{Error, Result};

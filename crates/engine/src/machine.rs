@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::compute::max;
 use arrow::datatypes::TimestampMillisecondType;
 use sha2::{Digest, Sha256};
 
@@ -16,23 +17,29 @@ use crate::error::{Error, Result};
 use crate::finding::{Findings, Step};
 use crate::keys::TopicKeys;
 use crate::operators::{Context, Operator, StateRow};
-use crate::program::{NodeId, Program};
+use crate::program::{EVENT_TIME, NodeId, Program};
 use crate::rows::{Release, Rows};
+use crate::warming::Began;
 
 /// A running program.
 pub struct Machine {
-    program: Arc<Program>,
-    deployment: Arc<str>,
-    operators: Vec<Box<dyn Operator>>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) deployment: Arc<str>,
+    pub(crate) operators: Vec<Box<dyn Operator>>,
     /// Which nodes read a node's rows, and on which input.
     readers: Vec<Vec<(usize, usize)>>,
     /// Which rules a node's rows are for.
     rules_above: Vec<Vec<usize>>,
-    keys: TopicKeys,
-    watermark: i64,
-    /// The column of the event time, where the greatest is to be known.
+    pub(crate) keys: TopicKeys,
+    pub(crate) watermark: i64,
+    /// The column of the event time, where the program reads it.
     greatest_column: Option<usize>,
-    greatest: i64,
+    /// The greatest event time of all rows that came; `i64::MIN` before the first.
+    pub(crate) greatest: i64,
+    /// Since when nodes have seen all of their rows, which a reload of the rules decides.
+    pub(crate) began: Began,
+    /// The time from which on each rule's findings are whole; those before it are withheld.
+    pub(crate) whole_from: Vec<i64>,
 }
 
 impl Machine {
@@ -47,8 +54,10 @@ impl Machine {
         }
         Ok(Machine {
             rules_above: rules_above(&program),
-            greatest_column: program.greatest_column(),
+            greatest_column: program.input.index_of(EVENT_TIME).ok(),
             greatest: i64::MIN,
+            began: Began::with_the_log(&program),
+            whole_from: vec![i64::MIN; program.sinks.len()],
             program,
             deployment: deployment.into(),
             operators,
@@ -116,7 +125,7 @@ impl Machine {
         if let Some(column) = self.greatest_column {
             let times = events.column(column);
             let times = times.as_primitive_opt::<TimestampMillisecondType>();
-            let greatest = times.and_then(arrow::compute::max);
+            let greatest = times.and_then(max);
             self.greatest = self.greatest.max(greatest.unwrap_or(i64::MIN));
         }
         let keys = match self.program.key_column {
@@ -207,6 +216,9 @@ impl Machine {
         for (node, rows) in emitted {
             for (rule, sink) in self.program.sinks.iter().enumerate() {
                 if sink.node == NodeId(node) {
+                    let (rows, withheld) =
+                        whole(rows.clone(), sink.visible, self.whole_from[rule])?;
+                    step.withhold(rule, withheld);
                     let findings = Findings::new(
                         &self.deployment,
                         &sink.rule,
@@ -292,6 +304,26 @@ fn rules_above(program: &Program) -> Vec<Vec<usize>> {
         above[node] = rules;
     }
     above
+}
+
+/// The rows of a rule whose time, in the column `time`, is not before `from`, and how many are.
+fn whole(rows: Rows, time: usize, from: i64) -> Result<(Rows, u64)> {
+    if from == i64::MIN {
+        return Ok((rows, 0));
+    }
+    let times = rows.batch.columns().get(time);
+    let times = times.and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
+    let Some(times) = times else {
+        return Ok((rows, 0));
+    };
+    let mask: BooleanArray = times
+        .values()
+        .iter()
+        .map(|time| Some(*time >= from))
+        .collect();
+    let whole = rows.filter(&mask, "finding")?;
+    let withheld = rows.len() - whole.len();
+    Ok((whole, withheld as u64))
 }
 
 /// The first bytes of a digest of a row of state: Arrow's row format, in which keys are saved, is read

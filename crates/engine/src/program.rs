@@ -18,6 +18,8 @@ use keyhawk_functions::{FillLimits, KeyedFold, SessionLimits};
 
 use crate::bound::Kept;
 use crate::error::Result;
+pub use crate::meaning::{Meaning, column};
+use crate::meaning::{Resolved, Resolver, digest};
 pub use crate::operators::LookupIndex;
 use crate::operators::{
     Fill, Filter, Hop, Lookup, Operator, Order, Over, Project, Scan, Session, Span, Tumble, Union,
@@ -308,6 +310,27 @@ pub enum NodeKind {
     },
 }
 
+impl NodeKind {
+    /// Whether it keeps anything between two batches.
+    pub fn is_stateful(&self) -> bool {
+        match self {
+            NodeKind::Scan
+            | NodeKind::Filter { .. }
+            | NodeKind::Project { .. }
+            | NodeKind::Lookup { .. }
+            | NodeKind::Union
+            | NodeKind::Unnest { .. } => false,
+            NodeKind::Tumble { .. }
+            | NodeKind::Hop { .. }
+            | NodeKind::Order { .. }
+            | NodeKind::Over { .. }
+            | NodeKind::Fill { .. }
+            | NodeKind::WindowJoin { .. }
+            | NodeKind::Session { .. } => true,
+        }
+    }
+}
+
 /// A node of a program.
 #[derive(Clone)]
 pub struct Node {
@@ -317,11 +340,27 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Its output.
     pub schema: SchemaRef,
-    /// What the node means, with all that is below it: two nodes with the same text are the same.
+    /// What it does over its inputs, in a line for people: a column is its name and place.
+    pub meaning: String,
+    /// A digest of what the node means and emits, with all that is below it, in 32 hex digits, under which
+    /// its state may be saved. No two nodes of a program have the same. It does not depend on what else
+    /// the program holds, but for the order of events, which holds the columns that any rule reads there.
     pub fingerprint: String,
+    pub(crate) resolved: Resolved,
     /// For a stateful node whether the topic's key is among its keys, so that one partition sees
     /// all rows of a group.
     pub keyed: bool,
+}
+
+impl Node {
+    /// A digest of what its state is: after a reload a node goes on with the state of one that has the
+    /// same. Unlike the fingerprint it leaves out what only passes through. Empty without state.
+    pub fn state(&self) -> &str {
+        match self.kind.is_stateful() {
+            true => &self.resolved.state,
+            false => "",
+        }
+    }
 }
 
 /// Where findings leave.
@@ -334,6 +373,9 @@ pub struct Sink {
     /// How many of the node's columns the rule selects; after them come `__time`, the offsets
     /// and the lineage.
     pub visible: usize,
+    /// How long after a reload a function over history has seen enough, in milliseconds; `None` where
+    /// the rule does not say.
+    pub warmup_ms: Option<i64>,
 }
 
 /// A graph of operators, shared by all machines that run it.
@@ -365,16 +407,6 @@ impl Program {
     /// The nodes, inputs before readers.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// The column of the event time in the input of a program that fills windows: how far these go
-    /// depends on the greatest.
-    pub(crate) fn greatest_column(&self) -> Option<usize> {
-        let fills = |node: &Node| matches!(node.kind, NodeKind::Fill { .. });
-        match self.nodes.iter().any(fills) {
-            true => self.input.index_of(EVENT_TIME).ok(),
-            false => None,
-        }
     }
 
     pub(crate) fn operators(&self) -> Result<Vec<Box<dyn Operator>>> {
@@ -565,31 +597,51 @@ impl ProgramBuilder {
     }
 
     /// Adds a node, or finds the one that means the same. `meaning` tells apart what the inputs and
-    /// the schema do not: the expressions, in a canonical text of one line.
+    /// the schema do not: the expressions, in a canonical text of one line, in which a column of an
+    /// input is written by [`column`].
     pub fn add(
         &mut self,
         kind: NodeKind,
         inputs: Vec<NodeId>,
         schema: SchemaRef,
-        meaning: &str,
+        meaning: impl Into<Meaning>,
         keyed: bool,
     ) -> NodeId {
-        let mut fingerprint = meaning.to_owned();
+        let meaning = meaning.into();
+        let named = |schema: &SchemaRef| -> Vec<String> {
+            let fields = schema.fields().iter();
+            fields
+                .map(|field| format!("{:?} {}", field.name(), field.data_type()))
+                .collect()
+        };
+        let resolver = Resolver {
+            meaning: &meaning,
+            inputs: inputs
+                .iter()
+                .map(|input| &self.program.nodes[input.0].resolved)
+                .collect(),
+            columns: schema.fields().len(),
+        };
+        let resolved = match &kind {
+            NodeKind::Scan => Resolved::scan(named(&schema)),
+            NodeKind::Filter { .. } => resolver.filter(),
+            NodeKind::Project { .. } => resolver.project(),
+            NodeKind::Order { .. } => resolver.order(),
+            NodeKind::Over { .. } => resolver.over(),
+            NodeKind::Tumble { .. } | NodeKind::Hop { .. } | NodeKind::Session { .. } => {
+                resolver.window()
+            }
+            NodeKind::Lookup { kind, .. } => {
+                resolver.lookup(!matches!(kind, JoinKind::Inner | JoinKind::Left))
+            }
+            NodeKind::WindowJoin { .. } | NodeKind::Fill { .. } => resolver.other(),
+            NodeKind::Union => resolver.union(),
+            NodeKind::Unnest { column } => resolver.unnest(*column),
+        };
         // Columns of the same values under other names or types are another output.
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| format!("{:?} {}", field.name(), field.data_type()));
-        fingerprint.push_str("\n ▶ ");
-        fingerprint.push_str(&columns.collect::<Vec<_>>().join(", "));
-        for input in &inputs {
-            fingerprint.push_str("\n ◀ ");
-            fingerprint.push_str(
-                &self.program.nodes[input.0]
-                    .fingerprint
-                    .replace('\n', "\n  "),
-            );
-        }
+        let (means, columns) = (resolved.digest(), named(&schema));
+        let columns = columns.iter().map(String::as_str);
+        let fingerprint = digest(std::iter::once(means.as_str()).chain(columns));
         if let Some(node) = self.by_fingerprint.get(&fingerprint) {
             return *node;
         }
@@ -599,7 +651,9 @@ impl ProgramBuilder {
             kind,
             inputs,
             schema,
+            meaning: meaning.text,
             fingerprint,
+            resolved,
             keyed,
         });
         id

@@ -46,7 +46,8 @@ pub(crate) struct Clients {
     places: Box<[Client]>,
     hasher: RandomState,
     geo: GeoCache,
-    reads_geo: bool,
+    /// The columns of GeoIP records that are read.
+    columns: Vec<(Geo, Ty)>,
     ip: String,
     net: String,
 }
@@ -59,7 +60,7 @@ impl Clients {
             places: vec![Client::default(); PLACES + 1].into(),
             hasher: RandomState::default(),
             geo: GeoCache::new(databases, geo),
-            reads_geo: !geo.is_empty(),
+            columns: geo.to_vec(),
             ip: String::new(),
             net: String::new(),
         }
@@ -88,6 +89,14 @@ impl Clients {
         }
     }
 
+    /// Reads other columns of GeoIP records from now on; only when no row that is not in a batch yet
+    /// has a number of one.
+    pub(crate) fn set_columns(&mut self, geo: &[(Geo, Ty)]) {
+        if self.columns != geo {
+            *self = Self::new(Arc::new(self.databases().clone()), geo);
+        }
+    }
+
     /// The place of the client that `text` names, good until the next call; None for no address.
     #[inline]
     pub(crate) fn find(&mut self, text: &str) -> Option<usize> {
@@ -110,9 +119,9 @@ impl Clients {
             text,
             ip: ArrayString::from(&self.ip).expect(fits),
             net: ArrayString::from(&self.net).expect(fits),
-            geo: match self.reads_geo {
-                true => self.geo.lookup(address),
-                false => 0,
+            geo: match self.columns.is_empty() {
+                true => 0,
+                false => self.geo.lookup(address),
             },
         };
         Some(place)

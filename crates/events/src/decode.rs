@@ -126,6 +126,19 @@ struct OpenRows {
     geo: Vec<u32>,
 }
 
+impl OpenRows {
+    fn new(plan: &Plan) -> Self {
+        let builder = |column: &Planned| match column.source {
+            Source::Geo(_) => Builder::Whole(None),
+            _ => Builder::new(column.ty),
+        };
+        Self {
+            builders: plan.columns.iter().map(builder).collect(),
+            geo: Vec::new(),
+        }
+    }
+}
+
 impl Decoder {
     /// A decoder for one partition of a topic. `columns` names the columns of `events` that are read;
     /// None reads all. Members of unread columns are not looked at, so a fault in one makes no dead
@@ -143,14 +156,6 @@ impl Decoder {
     ) -> Result<Self> {
         topic.check()?;
         let plan = Plan::new(&schema, columns, &topic)?;
-        let builder = |column: &Planned| match column.source {
-            Source::Geo(_) => Builder::Whole(None),
-            _ => Builder::new(column.ty),
-        };
-        let rows = || OpenRows {
-            builders: plan.columns.iter().map(builder).collect(),
-            geo: Vec::new(),
-        };
         Ok(Self {
             topic: topic.topic.as_str().into(),
             settings: topic,
@@ -163,8 +168,8 @@ impl Decoder {
             spans: vec![Span::default(); plan.members.len()],
             pending: vec![Pending::default(); plan.columns.len()],
             texts: Texts::default(),
-            events: rows(),
-            late: rows(),
+            events: OpenRows::new(&plan),
+            late: OpenRows::new(&plan),
             late_offsets: Vec::new(),
             watermarks: Vec::new(),
             dead: Vec::new(),
@@ -248,6 +253,28 @@ impl Decoder {
     /// Uses other databases from the next record on.
     pub fn set_geo(&mut self, geo: Arc<GeoDatabases>) {
         self.clients.set_databases(geo);
+    }
+
+    /// Decodes other columns, or another table, from the next record on; `columns` as in
+    /// [`new`](Self::new). What the decoder knows of the partition's time stays. Only between
+    /// [`finish`](Self::finish) and the next record: rows of an open batch would be lost.
+    ///
+    /// # Errors
+    /// A column that the table does not have; the decoder is then as it was.
+    pub fn set_columns(
+        &mut self,
+        schema: &EventsSchema,
+        columns: Option<&BTreeSet<String>>,
+    ) -> Result<()> {
+        debug_assert!(self.rows() == 0);
+        let plan = Plan::new(schema, columns, &self.settings)?;
+        self.clients.set_columns(&plan.geo);
+        self.events = OpenRows::new(&plan);
+        self.late = OpenRows::new(&plan);
+        self.spans = vec![Span::default(); plan.members.len()];
+        self.pending = vec![Pending::default(); plan.columns.len()];
+        self.plan = plan;
+        Ok(())
     }
 
     /// Adds the row of a record to the events or the late rows, or says why it has none.

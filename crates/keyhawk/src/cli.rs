@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
+use crate::tables::history::AsOf;
 
 /// Finds stolen API keys in access logs as they happen.
 ///
@@ -32,7 +33,7 @@ enum Command {
     /// Run rules over files with the batch engine; finds exactly what `replay` finds.
     ///
     /// Ends with a report: each rule's findings by day, its loudest entities, example rows.
-    Backtest(FileArgs),
+    Backtest(BacktestArgs),
     /// Make history: decode files of events once, and keep all their columns as Parquet.
     ///
     /// Credentials are kept as fingerprints. A record that has any unreadable field is left out and
@@ -83,7 +84,7 @@ pub struct RunArgs {
     pub sample: bool,
 }
 
-/// Arguments of `replay` and `backtest`.
+/// Arguments of `replay`, and the first of `backtest`.
 #[derive(Args)]
 pub struct FileArgs {
     /// The directory with `rules/` and, where there are any, `views/` and `events.toml`.
@@ -105,6 +106,21 @@ pub struct FileArgs {
     /// findings' ids.
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
+}
+
+/// Arguments of `backtest`.
+#[derive(Args)]
+pub struct BacktestArgs {
+    /// What `replay` takes too.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Read the reference tables as they were in force at this time (2026-03-02T10:00:00Z), or when the
+    /// version with this digest came, as an alert names it in `tables`.
+    #[arg(long, value_name = "TIME|DIGEST")]
+    pub tables_as_of: Option<AsOf>,
+    /// Where `run` kept the versions of tables; else where --config says.
+    #[arg(long, value_name = "DIR", requires = "tables_as_of")]
+    pub tables_history: Option<PathBuf>,
 }
 
 /// Arguments of `archive`.

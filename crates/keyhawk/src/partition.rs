@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use keyhawk_alerts::{Dedup, Emitted, Evidence, Finding};
 use keyhawk_engine::{Findings, Machine, Step};
@@ -71,6 +71,9 @@ pub struct Processed {
     pub counts: Counts,
     /// Findings by the number of their rule.
     pub findings: Vec<u64>,
+    /// Findings that were withheld, since their rule warms up after a reload: the rule's number, and how
+    /// many.
+    pub withheld: Vec<(usize, u64)>,
     /// Rows for which an expression failed.
     pub failed_rows: u64,
     /// The same by the number of the rule, as [`Step::failed_by_rule`].
@@ -91,6 +94,8 @@ pub struct Partition {
     machine_columns: Option<Vec<usize>>,
     machine: Machine,
     dedup: Dedup,
+    /// What the last reload left to be said, for the next batch.
+    left: Vec<Emitted>,
 }
 
 impl Partition {
@@ -134,9 +139,7 @@ impl Partition {
             fingerprinter,
             geo,
         )?;
-        let fields = made.decoder.schema().fields().iter().enumerate();
-        let columns = fields.filter(|(_, field)| rules.compiled.columns.contains(field.name()));
-        made.machine_columns = Some(columns.map(|(column, _)| column).collect());
+        made.machine_columns = Some(places(made.decoder.schema(), &rules.compiled.columns));
         Ok(made)
     }
 
@@ -167,7 +170,34 @@ impl Partition {
             machine: Machine::new(Arc::clone(&rules.compiled.program), deployment)?,
             dedup: Dedup::new(deployment.to_owned(), Arc::clone(&rules.alerts)),
             rules: Arc::clone(rules),
+            left: Vec::new(),
         })
+    }
+
+    /// Goes on with other rules from the next record on: nodes that mean the same keep their state, and
+    /// open alerts stay open. Only between [`process`](Self::process) and the next record.
+    pub fn reload(&mut self, rules: &Arc<RuleSet>) -> Result<(), Error> {
+        let columns = &rules.compiled.columns;
+        let read = match self.machine_columns {
+            Some(_) => None,
+            None => Some(columns),
+        };
+        self.decoder
+            .set_columns(&rules.schema, read)
+            .map_err(Error::Decode)?;
+        if self.machine_columns.is_some() {
+            self.machine_columns = Some(places(self.decoder.schema(), columns));
+        }
+        self.machine.adopt(Arc::clone(&rules.compiled.program))?;
+        self.dedup.reload(Arc::clone(&rules.alerts), &mut self.left);
+        self.rules = Arc::clone(rules);
+        Ok(())
+    }
+
+    /// The rules whose findings are withheld, and until which event time, in milliseconds since 1970.
+    pub fn warming(&self) -> impl Iterator<Item = (&str, i64)> {
+        let warming = self.machine.warming();
+        warming.map(move |(rule, until)| (self.rules.alerts[rule].name.as_str(), until))
     }
 
     /// Adds a record to the open batch.
@@ -234,6 +264,7 @@ impl Partition {
         processed.failed_rows += rest.failed_rows;
         add(&mut processed.failed_by_rule, &rest.failed_by_rule);
         add(&mut processed.findings, &rest.findings);
+        processed.withheld.extend(rest.withheld);
         self.dedup.advance(i64::MAX, &mut processed.emitted);
         Ok(processed)
     }
@@ -244,6 +275,8 @@ impl Partition {
         let mut processed = Processed {
             failed_rows: step.failed_rows,
             failed_by_rule: step.failed_by_rule,
+            withheld: step.withheld,
+            emitted: std::mem::take(&mut self.left),
             ..Processed::default()
         };
         processed.findings = vec![0; self.rules.alerts.len()];
@@ -297,6 +330,13 @@ fn add(sums: &mut Vec<u64>, more: &[u64]) {
     for (sum, more) in sums.iter_mut().zip(more) {
         *sum += more;
     }
+}
+
+/// The places of some columns in a schema.
+fn places(schema: &Schema, columns: &BTreeSet<String>) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    let columns = fields.filter(|(_, field)| columns.contains(field.name()));
+    columns.map(|(column, _)| column).collect()
 }
 
 /// A row of findings, as alerts take it.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use keyhawk_alerts::{AlertRule, Template, WhySpec};
 use keyhawk_events::{EventsSchema, ExtraColumn, parse_events_toml};
 use keyhawk_sql::{Compiled, Problem, Rule, RuleFiles, SourceFile, compile};
+use sha2::{Digest, Sha256};
 
-use crate::tables::{self, load_tables};
+use crate::tables::history::{AsOf, as_of};
+use crate::tables::{self, read_tables, read_versions};
 
 /// The column that topics are keyed by, until a topic says otherwise.
 pub const KEY: &str = "api_key";
@@ -23,6 +25,21 @@ pub struct RuleSet {
     pub alerts: Arc<[AlertRule]>,
     /// The table `events`, with the directory's own columns.
     pub schema: Arc<EventsSchema>,
+    /// A digest of all of it, hex: another one where a file of it is another.
+    pub version: String,
+    /// Which versions of the reference tables these are.
+    pub tables: Vec<TableVersion>,
+}
+
+/// A version of a reference table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableVersion {
+    /// The table's name.
+    pub name: String,
+    /// The file that holds it.
+    pub path: PathBuf,
+    /// The SHA-256 of that file in hex.
+    pub digest: String,
 }
 
 /// Why a rule directory did not load.
@@ -92,12 +109,27 @@ pub struct RuleTexts {
     pub files: RuleFiles,
     /// The columns of `events.toml`.
     pub columns: Vec<ExtraColumn>,
+    /// The versions of the reference tables; none where they come from no file.
+    pub tables: Vec<TableVersion>,
 }
 
 impl RuleTexts {
     /// Reads `dir/rules/*.sql`, `dir/views/*.sql`, `dir/tables/*` and `dir/events.toml`; all but the
     /// rules may be absent.
     pub fn read(dir: &Path) -> Result<Self, Error> {
+        Self::read_with(dir, read_tables)
+    }
+
+    /// The same with the versions of the reference tables that were in force then, of those that `run`
+    /// kept in `history`.
+    pub fn read_as_of(dir: &Path, history: &Path, wanted: &AsOf) -> Result<Self, Error> {
+        Self::read_with(dir, |dir| read_versions(dir, as_of(history, wanted)?))
+    }
+
+    fn read_with(
+        dir: &Path,
+        tables: impl FnOnce(&Path) -> Result<Vec<tables::Table>, tables::Error>,
+    ) -> Result<Self, Error> {
         let rules = sql_files(&dir.join("rules"))?;
         if rules.is_empty() {
             return Err(Error::Empty {
@@ -115,13 +147,23 @@ impl RuleTexts {
         } else {
             Vec::new()
         };
+        let tables = tables(dir).map_err(Error::Tables)?;
+        let version = |table: &tables::Table| TableVersion {
+            name: table.name.clone(),
+            path: table.path.clone(),
+            digest: table.digest.clone(),
+        };
         Ok(RuleTexts {
+            columns,
+            tables: tables.iter().map(version).collect(),
             files: RuleFiles {
                 views,
                 rules,
-                tables: load_tables(dir).map_err(Error::Tables)?,
+                tables: tables
+                    .into_iter()
+                    .map(|table| (table.name, table.rows))
+                    .collect(),
             },
-            columns,
         })
     }
 
@@ -147,25 +189,55 @@ impl RuleTexts {
         };
         RuleTexts {
             files,
-            columns: Vec::new(),
+            ..RuleTexts::default()
         }
     }
 
     /// Compiles the texts.
     pub fn compile(self) -> Result<RuleSet, Error> {
+        let version = self.version();
         let schema = Arc::new(EventsSchema::new(self.columns).map_err(Error::Columns)?);
         let compiled = compile(&self.files, schema.arrow(), KEY).map_err(Error::Problems)?;
-        let alerts = compiled.rules.iter().map(alert_rule).collect();
+        let tables = &self.tables;
+        let alerts = compiled.rules.iter();
+        let alerts = alerts.map(|rule| alert_rule(rule, tables)).collect();
         Ok(RuleSet {
             compiled,
             alerts,
             schema,
+            version,
+            tables: self.tables,
         })
+    }
+
+    /// A digest of the texts and tables, hex.
+    fn version(&self) -> String {
+        let mut digest = Sha256::new();
+        let mut add = |text: &str| {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        };
+        for file in self.files.views.iter().chain(&self.files.rules) {
+            add(&file.path);
+            add(&file.text);
+        }
+        for (name, rows) in &self.files.tables {
+            add(name);
+            // The types may be declared elsewhere than in the table's file.
+            add(&format!("{:?}", rows.schema()));
+        }
+        self.tables.iter().for_each(|table| add(&table.digest));
+        add(&format!("{:?}", self.columns));
+        let digest = digest.finalize();
+        digest[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
 /// A rule as its alerts see it. The compiler has checked the header's words and columns.
-fn alert_rule(rule: &Rule) -> AlertRule {
+fn alert_rule(rule: &Rule, tables: &[TableVersion]) -> AlertRule {
     let header = &rule.header;
     let severity = header
         .severity
@@ -194,6 +266,12 @@ fn alert_rule(rule: &Rule) -> AlertRule {
         surprise: why.surprise.clone(),
     });
     alert.why = why.collect();
+    let read = tables
+        .iter()
+        .filter(|table| rule.tables.contains(&table.name));
+    alert.tables = read
+        .map(|table| (table.name.clone(), table.digest.clone()))
+        .collect();
     alert
 }
 

@@ -67,6 +67,8 @@ pub struct Rule {
     pub header: RuleHeader,
     /// The columns that it selects.
     pub schema: SchemaRef,
+    /// The reference tables that it reads, itself or through views.
+    pub tables: BTreeSet<String>,
 }
 
 /// Everything that a rule directory means.
@@ -379,6 +381,17 @@ impl<'a> Compiler<'a> {
             headers: queries.iter().map(|(_, _, header)| header).collect(),
             plan: &|file| self.plan(file).ok(),
         });
+        let tables_of = |plan: &LogicalPlan| {
+            let mut read: BTreeSet<String> = scans(plan).into_iter().collect();
+            // A view comes after those that it reads.
+            for view in views.iter().rev() {
+                if read.contains(&view.name) {
+                    read.extend(scans(&view.plan));
+                }
+            }
+            read.retain(|name| self.reference_tables.contains_key(name));
+            read
+        };
         let rules = queries
             .iter()
             .map(|(file, query, header)| {
@@ -388,6 +401,7 @@ impl<'a> Compiler<'a> {
                     version: version(file, &files.views),
                     header: header.clone(),
                     schema: Arc::new(Schema::new(schema.fields()[..query.visible].to_vec())),
+                    tables: tables_of(&query.plan),
                 }
             })
             .collect();
@@ -468,7 +482,7 @@ impl<'a> Compiler<'a> {
             }
         }
         let mut sinks = Vec::new();
-        for (file, query, _) in queries
+        for (file, query, header) in queries
             .iter()
             .filter(|(_, query, _)| !reads_any(&query.plan, &broken))
         {
@@ -477,6 +491,9 @@ impl<'a> Compiler<'a> {
                     rule: query.name.clone(),
                     node,
                     visible: query.visible,
+                    warmup_ms: header
+                        .warmup
+                        .map(|warmup| i64::try_from(warmup.as_millis()).unwrap_or(i64::MAX)),
                 });
             }
         }

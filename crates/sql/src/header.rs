@@ -50,6 +50,10 @@ pub struct RuleHeader {
     /// Default 400 days, or the longest frame where all are of RANGE.
     #[serde(default, deserialize_with = "retention")]
     pub retention: Option<Duration>,
+    /// How much history the rule's functions over history need: for so long after a reload that left
+    /// them none its findings are withheld. Default what the query says, else a day.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub warmup: Option<Duration>,
     /// Catalogue entries: `owasp:API4:2023`, `attack:T1499`.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -169,6 +173,12 @@ fn retention<'de, D: serde::Deserializer<'de>>(
         return refused("it is 36500 days at most");
     }
     Ok(Some(length))
+}
+
+fn some_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 /// The span of the TOML inside the file's first comment, in bytes; `None` where there is none.

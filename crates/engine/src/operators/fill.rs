@@ -28,7 +28,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::FillLimits;
 
 use super::state::{read_optional, take_array, text, write_optional};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
 use crate::keys::RowKeys;
@@ -468,6 +468,21 @@ impl Operator for Fill {
             for number in numbers {
                 self.known[number as usize].saved = true;
             }
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, _: bool) -> Result<()> {
+        // Rows wait with all of their columns, so that these are the same, in the same places.
+        let Fill { keys, schema, .. } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.schema = schema;
+        if let (
+            Groups::Columns(expressions, converter, _),
+            Groups::Columns(new, new_converter, _),
+        ) = (&mut self.keys, keys)
+        {
+            *expressions = new;
+            *converter = new_converter;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::blocks::Blocks;
 use super::groups::{Grouping, Groups, Window, floor, split_start};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, Result};
 use crate::program::{Aggregate, GroupColumn, KeyBy};
 use crate::rows::Rows;
@@ -206,6 +206,12 @@ impl Operator for Hop {
             pane.restore(key, state, context.keys, OPERATOR)?;
         }
         self.blocks.clear(&self.grouping)
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, _: bool) -> Result<()> {
+        let plan = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.grouping = plan.grouping;
+        Ok(())
     }
 
     fn memory(&self) -> usize {

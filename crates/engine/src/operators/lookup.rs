@@ -180,6 +180,10 @@ impl Operator for Lookup {
         Ok(())
     }
 
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> usize {
         0
     }

@@ -41,7 +41,9 @@ pub(crate) use union::Union;
 pub(crate) use unnest::Unnest;
 pub(crate) use window_join::WindowJoin;
 
-use crate::error::Result;
+use std::any::Any;
+
+use crate::error::{Error, Result};
 use crate::keys::TopicKeys;
 use crate::rows::Rows;
 
@@ -54,7 +56,8 @@ pub struct Context<'a> {
     /// The watermark to which time had moved before this call; at a restore, that of the machine
     /// which saved the state. In milliseconds since 1970.
     pub watermark: i64,
-    /// The greatest event time that has come, in a program that fills windows; `i64::MIN` in others.
+    /// The greatest event time that has come; `i64::MIN` before the first, and where the program does
+    /// not read it.
     pub greatest: &'a mut i64,
 }
 
@@ -69,7 +72,7 @@ pub struct StateRow {
 
 /// A stateful or stateless step of a program. There are no default bodies: state forgotten by
 /// accident should not compile.
-pub trait Operator: Send {
+pub trait Operator: Any + Send {
     /// Rows arrive on one of the inputs: state is updated, and what is certain already is emitted.
     fn process(
         &mut self,
@@ -98,6 +101,20 @@ pub trait Operator: Send {
     /// Takes saved rows of any subset of keys, at a batch boundary, into this machine's own numbers.
     fn restore(&mut self, rows: &[StateRow], context: &mut Context<'_>) -> Result<()>;
 
+    /// Goes on with the state of a node of the same meaning in another program, of which this one,
+    /// still empty, takes the place. The numbers of the topic's keys stay. `alike` says that the two
+    /// compute the same values too; where they do not, state is carried over by value.
+    fn take_over(&mut self, old: Box<dyn Operator>, alike: bool) -> Result<()>;
+
     /// Bytes of state held.
     fn memory(&self) -> usize;
+}
+
+/// The operator of the same kind whose state another takes over.
+fn same_kind<T: Operator>(old: Box<dyn Operator>, operator: &'static str) -> Result<Box<T>> {
+    let old: Box<dyn Any> = old;
+    old.downcast().map_err(|_| Error::Shape {
+        operator,
+        detail: "the state of an operator of another kind".to_owned(),
+    })
 }

@@ -110,6 +110,18 @@ impl Order {
         Ok(())
     }
 
+    /// The rows that wait, in order of arrival.
+    pub(crate) fn waiting(&self) -> Result<Vec<Rows>> {
+        let pending = self.pending.iter();
+        let waiting = pending.map(|Pending { rows, waiting }| {
+            if waiting.len() == rows.len() {
+                return Ok(rows.clone());
+            }
+            rows.take(&UInt32Array::from(waiting.clone()), OPERATOR)
+        });
+        waiting.collect()
+    }
+
     /// The rows at these places, in this order. What they were released with is lost: the order
     /// releases them anew.
     fn interleave(&self, batches: &[&Rows], places: &[Place]) -> Result<Rows> {
@@ -350,6 +362,11 @@ impl Operator for Order {
             keys,
             release,
         })
+    }
+
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        // What waits comes by the machine: the columns may be others. So what was saved of it, too.
+        Ok(())
     }
 
     fn memory(&self) -> usize {

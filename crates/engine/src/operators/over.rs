@@ -29,7 +29,7 @@ use keyhawk_functions::KeyedFold;
 
 use super::groups::NONE;
 use super::state::{LittleEndian, read_whole, split};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
 use crate::keys::RowKeys;
@@ -393,6 +393,43 @@ impl Operator for Over {
                     .within(OPERATOR)?;
             }
             read_whole(state, OPERATOR)?;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, alike: bool) -> Result<()> {
+        let Over {
+            keys,
+            retention,
+            functions,
+            schema,
+            ..
+        } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.schema = schema;
+        // For how long keys are known is part of the meaning; the time may be another column.
+        self.retention = retention;
+        if let (
+            Partition::Columns(expressions, converter, _),
+            Partition::Columns(new, new_converter, _),
+        ) = (&mut self.keys, keys)
+        {
+            *expressions = new;
+            *converter = new_converter;
+        }
+        let slots = self.known.iter().map(|known| known.slot);
+        let slots: Vec<u32> = slots.filter(|slot| *slot != NONE).collect();
+        for (old, new) in self.functions.iter_mut().zip(functions) {
+            old.arguments = new.arguments;
+            if !alike {
+                let mut fold = new.fold;
+                fold.resize(self.slots.len as usize);
+                for &slot in &slots {
+                    let mut state = Vec::new();
+                    old.fold.snapshot(slot, &mut state);
+                    fold.restore(slot, &state).within(OPERATOR)?;
+                }
+                old.fold = fold;
+            }
         }
         Ok(())
     }

@@ -66,6 +66,10 @@ impl Operator for Project {
         Ok(())
     }
 
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> usize {
         0
     }

@@ -35,6 +35,10 @@ impl Operator for Scan {
         Ok(())
     }
 
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> usize {
         0
     }

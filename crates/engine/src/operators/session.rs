@@ -41,7 +41,7 @@ use self::cohorts::Cohorts;
 use self::table::{Key, NONE, Open, PENDING, Table};
 use super::aggregates::Computed;
 use super::groups::one_zero;
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::{evaluate, evaluate_mask};
 use crate::keys::TopicKeys;
@@ -422,6 +422,13 @@ impl Operator for Session {
 
     fn restore(&mut self, rows: &[StateRow], context: &mut Context<'_>) -> Result<()> {
         self.load(rows, context)
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, _: bool) -> Result<()> {
+        let Session { plan, .. } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.cohorts.compute(&plan.aggregates);
+        self.plan = plan;
+        Ok(())
     }
 
     fn memory(&self) -> usize {

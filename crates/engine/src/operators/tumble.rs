@@ -20,7 +20,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::groups::{Grouping, Groups, Window, floor, split_start};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::Result;
 use crate::program::{Aggregate, GroupColumn, KeyBy};
 use crate::rows::Rows;
@@ -139,6 +139,12 @@ impl Operator for Tumble {
             let groups = self.grouping.at(&mut self.windows, start)?;
             groups.restore(key, state, context.keys, OPERATOR)?;
         }
+        Ok(())
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, _: bool) -> Result<()> {
+        let plan = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        self.grouping = plan.grouping;
         Ok(())
     }
 

@@ -61,6 +61,10 @@ impl Operator for Union {
         Ok(())
     }
 
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> usize {
         0
     }

@@ -149,6 +149,10 @@ impl Operator for Unnest {
         Ok(())
     }
 
+    fn take_over(&mut self, _: Box<dyn Operator>, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn memory(&self) -> usize {
         0
     }

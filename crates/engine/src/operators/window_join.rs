@@ -27,7 +27,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::key_index::KeyIndex;
 use super::pairs::{Pairing, Right};
-use super::{Context, Operator, StateRow};
+use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
 use crate::keys::TopicKeys;
@@ -412,6 +412,17 @@ impl Operator for WindowJoin {
             // A time that failed was counted as the row arrived.
             side.admit(&rows, &mut 0)?;
         }
+        Ok(())
+    }
+
+    fn take_over(&mut self, old: Box<dyn Operator>, _: bool) -> Result<()> {
+        let WindowJoin { sides, pairing, .. } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
+        for (side, plan) in self.sides.iter_mut().zip(sides) {
+            side.time = plan.time;
+            side.on = plan.on;
+            side.schema = plan.schema;
+        }
+        self.pairing = pairing;
         Ok(())
     }
 

@@ -236,6 +236,7 @@ fn rule(builder: &mut ProgramBuilder, from: NodeId, time: &str, selected: &[&str
         rule: "r".to_owned(),
         node,
         visible: selected.len(),
+        warmup_ms: None,
     });
 }
 
@@ -397,6 +398,7 @@ fn unsigned_and_small_integers_are_told_apart_over_their_whole_range() {
             rule: "r".to_owned(),
             node,
             visible: 2,
+            warmup_ms: None,
         });
         let step = machine(&Arc::new(builder.build()))
             .process(&rows(""), &[0; 4])

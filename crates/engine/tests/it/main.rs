@@ -14,6 +14,7 @@ mod hop;
 mod joins;
 mod order;
 mod programs;
+mod reload;
 mod retention;
 mod sessions;
 mod state;

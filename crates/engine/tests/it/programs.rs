@@ -401,6 +401,7 @@ impl Build {
             rule: name.to_owned(),
             node,
             visible,
+            warmup_ms: None,
         });
     }
 

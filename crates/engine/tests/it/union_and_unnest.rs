@@ -172,6 +172,7 @@ fn program(lists: &DataType) -> Arc<Program> {
         rule: "u".to_owned(),
         node,
         visible: 2,
+        warmup_ms: None,
     });
     Arc::new(builder.build())
 }

@@ -21,11 +21,13 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use keyhawk_alerts::AlertRule;
 use keyhawk_engine::Findings;
 
-use crate::cli::FileArgs;
+use crate::cli::BacktestArgs;
 use crate::commands::files::{Prepared, found, prepare, summary};
 use crate::commands::{CommandResult, Failure, status};
+use crate::config;
 use crate::finding_rows::rows_json;
 use crate::replay::read_all;
+use crate::rule_set::RuleTexts;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// Days of a rule that the table shows: those with the most findings, in their order.
@@ -38,14 +40,15 @@ const EXAMPLES: usize = 3;
 const ENTITY_CHARS: usize = 40;
 const EXAMPLE_CHARS: usize = 600;
 
-pub(crate) fn run(args: &FileArgs) -> CommandResult {
+pub(crate) fn run(args: &BacktestArgs) -> CommandResult {
+    let texts = texts(args)?;
     let Prepared {
         rules,
         reading,
         inputs,
         mut output,
         progress,
-    } = prepare(args)?;
+    } = prepare(texts, &args.files)?;
     let (events, counts) = read_all(inputs).map_err(Failure::of)?;
     progress.then("evaluating the rules");
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -80,6 +83,26 @@ pub(crate) fn run(args: &FileArgs) -> CommandResult {
     let counted: Vec<u64> = reports.iter().map(|report| report.findings).collect();
     found(&rules, &counted);
     Ok(status(true))
+}
+
+/// The rules, with the versions of the reference tables that are asked for.
+fn texts(args: &BacktestArgs) -> Result<RuleTexts, Failure> {
+    let Some(wanted) = &args.tables_as_of else {
+        return RuleTexts::read(&args.files.rules).map_err(Failure::of);
+    };
+    let config = args.files.config.as_deref().map(config::load);
+    let config = config.transpose().map_err(Failure::of)?;
+    let history = args
+        .tables_history
+        .clone()
+        .or(config.and_then(|config| config.rules.tables_history));
+    let Some(history) = history else {
+        return Err(Failure::of(
+            "--tables-as-of: where are the versions of tables? Name the folder with --tables-history, or \
+             a configuration with `tables_history` in [rules] or an [archive]",
+        ));
+    };
+    RuleTexts::read_as_of(&args.files.rules, &history, wanted).map_err(Failure::of)
 }
 
 /// What is told of one rule.

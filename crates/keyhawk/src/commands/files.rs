@@ -65,10 +65,8 @@ pub(super) fn located(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-pub(super) fn prepare(args: &FileArgs) -> Result<Prepared, Failure> {
-    let rules = RuleTexts::read(&args.rules)
-        .and_then(RuleTexts::compile)
-        .map_err(Failure::of)?;
+pub(super) fn prepare(texts: RuleTexts, args: &FileArgs) -> Result<Prepared, Failure> {
+    let rules = texts.compile().map_err(Failure::of)?;
     let reading = reading(args.config.as_deref(), args.topic.as_deref())?;
     // Before the output, which is emptied: a name mistyped must not cost the findings of yesterday.
     let files = located(&args.input)?;

@@ -5,15 +5,17 @@ use crate::commands::files::{Prepared, found, prepare, summary};
 use crate::commands::{CommandResult, Failure, status};
 use crate::finding_rows::rows_json;
 use crate::replay::stream;
+use crate::rule_set::RuleTexts;
 
 pub(crate) fn run(args: &FileArgs) -> CommandResult {
+    let texts = RuleTexts::read(&args.rules).map_err(Failure::of)?;
     let Prepared {
         rules,
         reading,
         inputs,
         mut output,
         progress,
-    } = prepare(args)?;
+    } = prepare(texts, args)?;
     let mut counted = vec![0_u64; rules.alerts.len()];
     let mut failed_rows = 0;
     let mut written = Ok(());

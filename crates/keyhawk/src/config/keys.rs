@@ -313,12 +313,31 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "rules",
         doc: "Detection.",
-        keys: &[key(
-            "dir",
-            "a path",
-            r#""sql""#,
-            "The folder that holds `rules/` and, where there are any, `views/` and `events.toml`.",
-        )],
+        keys: &[
+            key(
+                "dir",
+                "a path",
+                r#""sql""#,
+                "The folder that holds `rules/` and, where there are any, `views/`, `tables/` and \
+                 `events.toml`.",
+            ),
+            key(
+                "reload",
+                "a duration",
+                r#""5s""#,
+                "How often the folder is looked at; SIGHUP looks at once. A changed folder is taken up \
+                 without a restart, and what did not change keeps what it has seen; one that does not \
+                 load leaves the rules in force.",
+            ),
+            unset(
+                "tables_history",
+                "a path",
+                r#""table-history""#,
+                "Where `run` keeps each version of a reference table that it used, for `backtest \
+                 --tables-as-of`. Without it, `tables` in the archive's folder; without an archive \
+                 none is kept.",
+            ),
+        ],
     },
     Section {
         name: "archive",

@@ -100,6 +100,8 @@ pub(super) fn parse<'t>(path: &Path, text: &'t str) -> Result<File<'t>, Error> {
         },
         rules: Rules {
             dir: document.table("rules").get("dir")?,
+            reload: document.table("rules").get("reload")?,
+            tables_history: document.table("rules").optional("tables_history")?,
         },
         archive: archive_of(&archive)?,
         guard: GuardConfig {

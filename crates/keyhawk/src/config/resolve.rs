@@ -57,6 +57,11 @@ pub(super) fn resolve(
             })?;
         archive.folder = base.join(folder);
     }
+    let archive = settings.archive.as_ref();
+    settings.rules.tables_history = match settings.rules.tables_history.take() {
+        Some(folder) => Some(base.join(folder)),
+        None => archive.map(|archive| archive.folder.join("tables")),
+    };
 
     let secrets = Secrets {
         document: &document,
@@ -107,6 +112,7 @@ fn refuse_zeros(document: &Document<'_>, config: &Config) -> Result<(), Error> {
             config.kafka.watchdog == Duration::ZERO,
         ),
         (&["geoip", "reload"], config.geoip.reload == Duration::ZERO),
+        (&["rules", "reload"], config.rules.reload == Duration::ZERO),
         (&["chat", "max_tries"], config.chat.max_tries == 0),
         (
             &["archive", "file_bytes_max"],

@@ -147,8 +147,12 @@ pub struct GeoIp {
 /// Detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The folder of `rules/`, `views/` and `events.toml`; absolute.
+    /// The folder of `rules/`, `views/`, `tables/` and `events.toml`; absolute.
     pub dir: PathBuf,
+    /// How often the folder is looked at; never zero.
+    pub reload: Duration,
+    /// Where versions of reference tables are kept, absolute; None where none are.
+    pub tables_history: Option<PathBuf>,
 }
 
 /// Decoded events as files, for backtests.

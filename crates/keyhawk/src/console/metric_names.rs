@@ -143,6 +143,24 @@ pub const METRICS: &[Metric] = &[
         "Rows that rules returned, by `rule`.",
     ),
     metric(
+        "keyhawk_findings_withheld_total",
+        Kind::Counter,
+        Unit::Count,
+        "Rows that rules returned while they warm up after a reload, and that became no alert, by `rule`.",
+    ),
+    metric(
+        "keyhawk_warming_rules",
+        Kind::Gauge,
+        Unit::Count,
+        "Rules that warm up after a reload, in whichever partition.",
+    ),
+    metric(
+        "keyhawk_rule_reloads_total",
+        Kind::Counter,
+        Unit::Count,
+        "Changes of the rule directory that were taken up or not, by `result`: ok, refused.",
+    ),
+    metric(
         "keyhawk_alerts_total",
         Kind::Counter,
         Unit::Count,

@@ -206,6 +206,7 @@ impl Tests {
                     tables: texts.files.tables.clone(),
                 },
                 columns: texts.columns.clone(),
+                tables: texts.tables.clone(),
             };
             let rules = match alone.compile() {
                 Ok(rules) => rules,

@@ -68,6 +68,7 @@ pub(super) struct ArchiveThread {
 enum Message {
     Rows(TopicPartition, Box<Decoded>),
     Close(TopicPartition),
+    Table(Arc<EventsSchema>),
 }
 
 #[derive(Default)]
@@ -166,6 +167,11 @@ impl Archive {
             // It panicked; the panic was printed.
             lost(partition, rows);
         }
+    }
+
+    /// Writes the columns of another table from the next batch on; files of the old one are completed.
+    pub(super) fn set_table(&self, table: &Arc<EventsSchema>) {
+        drop(self.to_thread.send(Message::Table(Arc::clone(table))));
     }
 
     /// Completes the partition's file: the partition goes to another instance, or comes anew.
@@ -297,11 +303,19 @@ impl Worker {
                     self.shared.queued.fetch_sub(1, Ordering::AcqRel);
                 }
                 Ok(Message::Close(partition)) => self.close(&partition),
+                Ok(Message::Table(table)) => {
+                    self.close_all();
+                    self.table = table;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.complete_old();
         }
+        self.close_all();
+    }
+
+    fn close_all(&mut self) {
         while let Some(partition) = self.open.keys().next().cloned() {
             self.close(&partition);
         }

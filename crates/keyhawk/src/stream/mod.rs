@@ -4,7 +4,8 @@
 //!   kh-source ──▶ events ─┐                                          ┌──▶ kh-sink ──▶ Kafka
 //!                         ├─▶ kh-pipeline: Partition … ─▶ Delivery ──┤
 //!   kh-sink ──▶ receipts ─┤        ▲                                 └──▶ kh-source: commits
-//!   kh-geoip ─▶ databases ┘        └─ held batches, revokes, ticks
+//!   kh-geoip ─▶ databases ┤        └─ held batches, revokes, ticks
+//!   kh-rules ─▶ rules ────┘
 //!                                          └──▶ kh-archive ──▶ files of history
 //!
 //!   main: waits for a signal or the pipeline's end        kh-chat: alerts topic ─▶ webhook
@@ -22,6 +23,7 @@ mod outbox;
 mod outputs;
 mod pipeline;
 mod releases;
+mod rule_watch;
 mod setup;
 mod signals;
 mod topics;
@@ -156,7 +158,20 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
     let system = |doing| move |source| Error::System { doing, source };
 
     let on_signal = wake.clone();
-    signals::watch(move || drop(on_signal.send(Wake::Stop))).map_err(system("handling signals"))?;
+    let rules = rule_watch::spawn(
+        &config.rules,
+        ready.rule_files.clone(),
+        ready.rules(),
+        ready.status(),
+    )
+    .map_err(system("starting the thread that watches the rules"))?;
+    let asker = rules.asker();
+    let look = move || {
+        tracing::info!("looking at the rules, as SIGHUP asks for");
+        drop(asker.send(rule_watch::Look::AtOnce));
+    };
+    signals::watch(move || drop(on_signal.send(Wake::Stop)), look)
+        .map_err(system("handling signals"))?;
     let geo = geo_watch::spawn(ready.geo.as_ref().clone(), config.geoip.reload)
         .map_err(system("starting the thread that watches GeoIP files"))?;
     let setup::Ready {
@@ -166,7 +181,7 @@ pub fn run(config: &Config) -> Result<Ended, Error> {
         archive,
         ..
     } = ready;
-    let pipeline = pipeline.with(geo, Arc::clone(&stopping));
+    let pipeline = pipeline.with(geo, rules, Arc::clone(&stopping));
     let thread = std::thread::Builder::new()
         .name("kh-pipeline".to_owned())
         .spawn(move || {

@@ -10,6 +10,7 @@
 //!
 //! Keys and headers of the source records are never copied: shippers often key by the raw credential.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyhawk_alerts::{
@@ -57,6 +58,11 @@ impl Publisher {
         }
     }
 
+    /// Counts by the names of these rules from now on.
+    pub(super) fn set_rules(&mut self, rules: &Arc<RuleSet>) {
+        self.rules = Arc::clone(rules);
+    }
+
     /// The messages of a batch, in the order in which they are to be produced; counts as it goes.
     pub(super) fn outputs(
         &mut self,
@@ -73,6 +79,11 @@ impl Publisher {
                 metrics::counter!("keyhawk_findings_total", "rule" => rule.name.clone())
                     .increment(*found);
             }
+        }
+        for (rule, withheld) in &processed.withheld {
+            let rule = self.rules.alerts[*rule].name.clone();
+            metrics::counter!("keyhawk_findings_withheld_total", "rule" => rule)
+                .increment(*withheld);
         }
         for (rule, &rows) in self.rules.alerts.iter().zip(&processed.failed_by_rule) {
             if rows > 0 {
@@ -218,6 +229,7 @@ impl Publisher {
             }],
             evidence: Vec::new(),
             tags: vec!["keyhawk:stream".to_owned()],
+            tables: BTreeMap::new(),
             runbook: Some(
                 "Run `keyhawk lag` on the topic and set its `lateness` to the bound proposed; look \
                  for a shipper that lags or a clock that is wrong."

@@ -1,7 +1,7 @@
 //! The pipeline's thread: everything that arrives becomes an event of delivery, and its effects are done.
 //!
 //! ```text
-//!   loop:  a source event │ receipts │ held batches │ new databases │ revokes │ tick │ once a second
+//!   loop:  a source event │ receipts │ held batches │ new databases, rules │ revokes │ tick │ report
 //!                └────────────┴────────────┴── Delivery::handle ──┴────────────┘
 //!                                                   │ effects
 //!                          produce, commit, pause, resume, alarm, stopped
@@ -10,6 +10,8 @@
 //! A batch is held, and so counts against the source's prefetch, until it is processed. Batches wait
 //! while their partition is paused (too many outputs in flight), or the producer's or the archive's queue
 //! is full.
+
+mod reload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use super::lane::{self, Lane, failure, named};
 use super::outbox::Outbox;
 use super::outputs::{Place, Publisher};
 use super::releases::Releases;
+use super::rule_watch::RuleWatch;
 use super::trouble::{Trouble, Verdict, judge};
 use super::{Ended, RELEASE_WAIT, now_ms};
 use crate::console::Status;
@@ -71,7 +74,12 @@ pub(super) struct Unstarted {
 
 impl Unstarted {
     /// The pipeline, with what the main thread holds the other end of.
-    pub(super) fn with(self, geo: GeoWatch, stopping: Arc<AtomicBool>) -> Pipeline {
+    pub(super) fn with(
+        self,
+        geo: GeoWatch,
+        rules: RuleWatch,
+        stopping: Arc<AtomicBool>,
+    ) -> Pipeline {
         let Unstarted {
             factory,
             publisher,
@@ -91,6 +99,7 @@ impl Unstarted {
             status,
             archive,
             geo,
+            rules,
             stopping,
             stop_seen: None,
             delivery: Delivery::new(DeliveryConfig::default()),
@@ -117,6 +126,7 @@ pub(super) struct Pipeline {
     status: Arc<Status>,
     archive: Option<Archive>,
     geo: GeoWatch,
+    rules: RuleWatch,
     stopping: Arc<AtomicBool>,
     stop_seen: Option<Instant>,
     delivery: Delivery,
@@ -184,6 +194,9 @@ impl Pipeline {
                 partition.set_geo(Arc::clone(&geo));
             }
             self.factory.geo = geo;
+        }
+        while let Ok(rules) = self.rules.changed.try_recv() {
+            self.reload(rules);
         }
         for key in self.with_held_batches() {
             self.process_held(&key);
@@ -474,5 +487,6 @@ impl Pipeline {
         };
         let partitions: Vec<_> = self.lanes.iter().map(describe).collect();
         self.status.set_detail("partitions", partitions.into());
+        self.report_warming();
     }
 }

@@ -12,11 +12,11 @@ use super::archive::{self, ArchiveThread};
 use super::outbox::Outbox;
 use super::outputs::Publisher;
 use super::pipeline::{Factory, Unstarted};
-use super::{Error, RELEASE_WAIT, now_ms, topics};
+use super::{Error, RELEASE_WAIT, now_ms, rule_watch, topics};
 use crate::config::{Chat, Config};
 use crate::console::{self, ConsoleHandle, Status, install_metrics};
 use crate::partition::Partition;
-use crate::rule_set::{RuleSet, RuleTexts};
+use crate::rule_set::RuleSet;
 
 /// A run that has only to be set going.
 pub(super) struct Ready {
@@ -25,11 +25,20 @@ pub(super) struct Ready {
     pub(super) chat: Option<AlertsReader>,
     pub(super) archive: Option<ArchiveThread>,
     pub(super) geo: Arc<GeoDatabases>,
+    pub(super) rule_files: rule_watch::Stamp,
 }
 
 impl Ready {
     pub(super) fn control(&self) -> SourceControl {
         self.pipeline.source.control()
+    }
+
+    pub(super) fn rules(&self) -> &RuleSet {
+        &self.pipeline.factory.rules
+    }
+
+    pub(super) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.pipeline.status)
     }
 }
 
@@ -40,7 +49,10 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     let fingerprinter = Fingerprinter::new(secret.expose().as_bytes(), prefixes)
         .map(Arc::new)
         .map_err(Error::Events)?;
-    let rules = rules(config)?;
+    // Before they are read: what changes meanwhile is then seen as a change.
+    let rule_files = rule_watch::stamp(&config.rules.dir);
+    let rules = rule_watch::load(&config.rules.dir)?;
+    rule_watch::keep_tables(&rules, config.rules.tables_history.as_deref());
     let geo = Arc::new(geo(config)?);
     tracing::info!(
         rules = rules.alerts.len(),
@@ -49,7 +61,7 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     );
 
     let status = Status::new(now_ms());
-    status.set_detail("rules", rules.alerts.len().into());
+    rule_watch::show(&rules, &status);
     let listen = config.console.listen;
     let console =
         console::serve(listen, Arc::clone(&status), install_metrics()).map_err(|source| {
@@ -105,17 +117,8 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
         chat,
         archive: archive_thread,
         geo,
+        rule_files,
     })
-}
-
-fn rules(config: &Config) -> Result<Arc<RuleSet>, Error> {
-    let rules = RuleTexts::read(&config.rules.dir)
-        .and_then(RuleTexts::compile)
-        .map_err(Error::Rules)?;
-    if !rules.compiled.unkeyed.is_empty() {
-        return Err(Error::Unkeyed(rules.compiled.unkeyed));
-    }
-    Ok(Arc::new(rules))
 }
 
 fn geo(config: &Config) -> Result<GeoDatabases, Error> {
@@ -174,8 +177,8 @@ fn chat(config: &Config, url: &str) -> keyhawk_connectors::Result<AlertsReader> 
 }
 
 impl Factory {
-    /// Makes a partition of each topic and throws it away: what cannot be made is said at the start.
-    fn check(&self) -> Result<(), crate::partition::Error> {
+    /// Makes a partition of each topic and throws it away: what cannot be made is said before any is.
+    pub(super) fn check(&self) -> Result<(), crate::partition::Error> {
         let topics: &BTreeMap<String, TopicSettings> = &self.topics;
         topics
             .keys()

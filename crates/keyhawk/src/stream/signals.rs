@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for a stop, the second ends the process at once. SIGHUP asks to
+//! look at the rules.
 
 use std::io;
 
@@ -7,26 +8,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The exit status after a second signal: nothing was finished.
 const IMPATIENT: i32 = 130;
 
-/// Calls `stop` on the first signal, from a thread of its own that lives as long as the process.
+/// Calls `stop` on the first signal that asks for it, and `look` on each that asks to look at the
+/// rules, from a thread of its own that lives as long as the process.
 ///
 /// # Errors
 ///
 /// The system gives no thread or takes no handler.
-pub(super) fn watch(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn watch(
+    stop: impl FnOnce() + Send + 'static,
+    look: impl Fn() + Send + 'static,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (mut terminate, mut interrupt) = {
+    let mut signals = {
         let _inside = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        )
+        Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        }
     };
     let wait = move || {
-        runtime.block_on(either(&mut terminate, &mut interrupt));
+        runtime.block_on(signals.stop(&look));
         stop();
-        runtime.block_on(either(&mut terminate, &mut interrupt));
+        runtime.block_on(signals.stop(&look));
         tracing::warn!("a second signal: ended at once, the rest is read again at the next start");
         std::process::exit(IMPATIENT);
     };
@@ -36,9 +42,21 @@ pub(super) fn watch(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Waits until a stop is asked for.
+    async fn stop(&mut self, look: &impl Fn()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => look(),
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ mod cells;
 mod csv;
 mod declared;
 mod error;
+pub mod history;
 mod ndjson;
 mod parquet;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
+use sha2::{Digest, Sha256};
 
 pub use declared::ColumnType;
 pub use error::Error;
@@ -50,13 +52,35 @@ const DECLARED: &str = "tables.toml";
 /// The table of events.
 const EVENTS: &str = "events";
 
+/// A reference table as its file has it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its name in SQL.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// All of its rows.
+    pub rows: RecordBatch,
+    /// The SHA-256 of the file in hex: which version of the table this is.
+    pub digest: String,
+}
+
+/// The rows of the reference tables of a rule directory, by name; [`read_tables`] says the rest.
+///
+/// # Errors
+/// As there.
+pub fn load_tables(dir: &Path) -> Result<Vec<(String, RecordBatch)>, Error> {
+    let tables = read_tables(dir)?.into_iter();
+    Ok(tables.map(|table| (table.name, table.rows)).collect())
+}
+
 /// The reference tables of a rule directory, by name: `NAME.csv`, `NAME.ndjson` and `NAME.parquet` of its
 /// folder `tables/`. None where there is no such folder. Hidden files are not looked at.
 ///
 /// # Errors
 /// A file that is damaged, is of another kind, or holds a value of another type than declared; a name
 /// that SQL would not take unquoted, or that `events`, a view or another file has.
-pub fn load_tables(dir: &Path) -> Result<Vec<(String, RecordBatch)>, Error> {
+pub fn read_tables(dir: &Path) -> Result<Vec<Table>, Error> {
     let folder = dir.join(FOLDER);
     if !folder.exists() {
         return Ok(Vec::new());
@@ -86,16 +110,59 @@ pub fn load_tables(dir: &Path) -> Result<Vec<(String, RecordBatch)>, Error> {
         }
     }
     declared.check_tables(files.keys().map(String::as_str))?;
+    read_all(files, &declared)
+}
+
+/// Tables from these files, with the types that a rule directory declares.
+///
+/// # Errors
+/// As [`read_tables`] has them.
+pub fn read_versions(dir: &Path, files: Vec<(String, PathBuf)>) -> Result<Vec<Table>, Error> {
+    let declared = dir.join(FOLDER).join(DECLARED);
+    let declared = Declared::read(&declared)?;
+    read_all(files, &declared)
+}
+
+fn read_all(
+    files: impl IntoIterator<Item = (String, PathBuf)>,
+    declared: &Declared,
+) -> Result<Vec<Table>, Error> {
     let load = |(name, path): (String, PathBuf)| {
-        let types = declared.columns(&name);
-        let batch = match ending(&path) {
-            "csv" => csv::read(&path, types),
-            "ndjson" => ndjson::read(&path, types),
-            _ => parquet::read(&path, types),
-        };
-        Ok((name, batch?))
+        let digest = digest(&path)?;
+        let rows = read_rows(&path, declared.columns(&name))?;
+        if self::digest(&path)? != digest {
+            return Err(Error::name(
+                &path,
+                "changed while it was read; write another file and rename it to this",
+            ));
+        }
+        Ok(Table {
+            name,
+            path,
+            rows,
+            digest,
+        })
     };
     files.into_iter().map(load).collect()
+}
+
+/// The rows of a table's file.
+fn read_rows(path: &Path, types: &Types) -> Result<RecordBatch, Error> {
+    match ending(path) {
+        "csv" => csv::read(path, types),
+        "ndjson" => ndjson::read(path, types),
+        _ => parquet::read(path, types),
+    }
+}
+
+/// The SHA-256 of a file, in hex.
+fn digest(path: &Path) -> Result<String, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let digest = Sha256::digest(&bytes);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {

@@ -134,7 +134,7 @@ impl Sections {
 fn texts(files: RuleFiles) -> RuleTexts {
     RuleTexts {
         files,
-        columns: Vec::new(),
+        ..RuleTexts::default()
     }
 }
 

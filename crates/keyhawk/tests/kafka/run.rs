@@ -3,6 +3,7 @@
 mod archive;
 mod expected;
 mod instance;
+mod reload;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,14 @@ pub fn trials(harness: &'static Harness) -> Vec<Trial> {
         harness.trial(
             "a_backtest_of_the_archive_finds_what_the_stream_found",
             archive::a_backtest_of_the_archive_finds_what_the_stream_found,
+        ),
+        harness.trial(
+            "rules_and_tables_reload_while_they_run",
+            reload::rules_and_tables_reload_while_they_run,
+        ),
+        harness.trial(
+            "a_hang_up_reloads_the_rules_at_once",
+            reload::a_hang_up_reloads_the_rules_at_once,
         ),
         harness.trial(
             "run_refuses_to_start_without_a_secret",

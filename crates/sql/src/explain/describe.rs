@@ -9,7 +9,6 @@ use keyhawk_engine::program::{
     OverFunction,
 };
 use keyhawk_engine::{Bound, Kept, State};
-use sha2::{Digest, Sha256};
 
 use super::columns::{Labels, Words, call, is_bound, is_plain};
 use super::expression::{Text, duration, written};
@@ -338,11 +337,7 @@ impl Words<'_> {
 
     /// What a node means with all below it, in eight digits.
     fn fingerprint(self, id: NodeId) -> String {
-        let digest = Sha256::digest(self.node(id).fingerprint.as_bytes());
-        digest[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.node(id).state().chars().take(8).collect()
     }
 
     fn each(self, keys: &KeyBy, input: NodeId) -> String {

@@ -86,7 +86,8 @@ impl Compiled {
     /// that are wider.
     pub fn explain(&self, rule: &str, lateness_ms: i64) -> Option<Vec<Line>> {
         let program = self.program.as_ref();
-        let sink = program.sinks().iter().find(|sink| sink.rule == rule)?;
+        let number = program.sinks().iter().position(|sink| sink.rule == rule)?;
+        let sink = &program.sinks()[number];
         let version = self.rules.iter().find(|found| found.name == rule)?;
         let bounds = program.bounds(lateness_ms);
         let words = Words { program };
@@ -103,6 +104,7 @@ impl Compiled {
             ("columns", fields.join(", ")),
             ("delay", delay_text(words, sink, &bounds, lateness_ms)),
             ("key", key_text(words, sink)),
+            ("warmup", warmup_text(program.warmup_ms(number))),
             ("reads", format!("of events {}", reads.join(", "))),
         ];
         for (name, text) in facts {
@@ -243,6 +245,17 @@ fn delay_text(words: Words<'_>, sink: &Sink, bounds: &[Bound], lateness_ms: i64)
         (true, Some(0)) => format!("{bound} after an event: {passes}"),
         (true, Some(_)) => format!("{delay} after an event, by its place in the window: {passes}"),
         (true, None) => format!("{delay} after an event, as long as its session lasts: {passes}"),
+    }
+}
+
+/// What a reload of the rules costs a rule at most.
+fn warmup_text(warmup_ms: i64) -> String {
+    match warmup_ms {
+        0 => "none: nothing is kept of rows that went by".to_owned(),
+        ms => format!(
+            "{} at most: where a reload changes what is kept, findings of so much event time are withheld",
+            duration(ms)
+        ),
     }
 }
 

@@ -15,7 +15,7 @@ use keyhawk_functions::HOP_STARTS;
 
 use super::{Lowering, physical, refused, unkeyed};
 use crate::lineage::Unprepared;
-use crate::meaning::meaning;
+use crate::meaning::{meaning, meanings};
 use crate::origin::{Origin, WindowKind};
 
 /// The windows that rows are grouped by.
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         let meaning = format!(
             "{what} complete {complete_ms} ms by {} compute {}",
             meaning(&aggregate.group_expr, from)?,
-            meaning(&aggregate.aggr_expr, from)?
+            computed_text(&aggregates, meanings(&aggregate.aggr_expr, from)?)
         );
         let kind = match windows.kind {
             WindowKind::Hop { slide_ms } => NodeKind::Hop {
@@ -193,7 +193,7 @@ impl Lowering<'_> {
             "expanded hop {} ms by {slide_ms} ms complete {complete_ms} ms by {} compute {}",
             windows.size_ms,
             meaning(&aggregate.group_expr, from)?,
-            meaning(&aggregate.aggr_expr, from)?
+            computed_text(&aggregates, meanings(&aggregate.aggr_expr, from)?)
         );
         let kind = NodeKind::Tumble {
             time,
@@ -408,6 +408,16 @@ impl Lowering<'_> {
             _ => return None,
         })
     }
+}
+
+/// What is computed over each group: the expressions, and of lists how many elements are read.
+pub(super) fn computed_text(aggregates: &[AggregateNode], texts: Vec<String>) -> String {
+    let texts = aggregates.iter().zip(texts);
+    let texts = texts.map(|(aggregate, text)| match aggregate.kind {
+        AggregateKind::ArrayFirst(n) => format!("first {n} of {text}"),
+        _ => text,
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// A time so many milliseconds before.

@@ -8,11 +8,13 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{DFSchema, DataFusionError, JoinType};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use keyhawk_engine::evaluate;
-use keyhawk_engine::program::{JoinKind, LookupIndex, NodeId, NodeKind, ReferenceTable};
+use keyhawk_engine::program::{
+    JoinKind, LookupIndex, Meaning, NodeId, NodeKind, ReferenceTable, column as column_text,
+};
 
 use super::{Lowering, nullable, physical, refused, unkeyed};
 use crate::lineage::Unprepared;
-use crate::meaning::meaning;
+use crate::meaning::{meaning, meanings_over};
 use crate::origin::{is_static, joined_key, joined_window};
 
 impl Lowering<'_> {
@@ -47,35 +49,51 @@ impl Lowering<'_> {
             .iter()
             .map(|expr| physical(expr, right))
             .collect::<Result<Vec<_>, _>>()?;
-        let what = format!(
-            "{kind:?} on {} = {} where {}",
-            meaning(lefts, left)?,
-            meaning(rights, right)?,
-            meaning(join.filter.iter(), &both)?
-        );
+        let lefts = meaning(lefts, left)?;
         let input = self.lower(&join.left)?;
         if is_static(&join.right, self.origins) {
-            let (rows, text) = self.table(&join.right)?;
-            let table = Arc::new(ReferenceTable {
-                name: text.clone(),
-                rows,
+            let table = self.table(&join.right)?;
+            let of_table = |place: usize, _: &str| table.columns[place].clone();
+            let rights = meanings_over(rights, right, of_table)?;
+            let of_both = |place: usize, name: &str| match place.checked_sub(left.fields().len()) {
+                Some(place) => table.columns[place].clone(),
+                None => column_text(0, name, place),
+            };
+            let filter = meanings_over(join.filter.iter(), &both, of_both)?;
+            let meaning = Meaning::new(format!(
+                "lookup {kind:?} on {lefts} = {} where {} in {}",
+                rights.join(", "),
+                filter.join(", "),
+                table.which
+            ))
+            .of_parts(table.columns.clone());
+            let index = Arc::new(ReferenceTable {
+                name: table.name,
+                rows: table.rows,
             });
-            let index = LookupIndex::new(table, &right_keys).map_err(|error| {
+            let index = LookupIndex::new(index, &right_keys).map_err(|error| {
                 refused(
                     &["JOIN", "IN ( SELECT", "EXISTS"],
                     error.to_string(),
                     "join on texts, integers or timestamps",
                 )
             })?;
-            let meaning = format!("lookup {what} in {text}");
             let kind = NodeKind::Lookup {
                 index: Arc::new(index),
                 kind,
                 on: left_keys,
                 residual,
             };
-            return Ok(self.builder.add(kind, vec![input], schema, &meaning, false));
+            return Ok(self.builder.add(kind, vec![input], schema, meaning, false));
         }
+        let of_right = |place: usize, name: &str| column_text(1, name, place);
+        let rights = meanings_over(rights, right, of_right)?.join(", ");
+        let of_both = |place: usize, name: &str| match place.checked_sub(left.fields().len()) {
+            Some(place) => column_text(1, name, place),
+            None => column_text(0, name, place),
+        };
+        let filter = meanings_over(join.filter.iter(), &both, of_both)?.join(", ");
+        let what = format!("{kind:?} on {lefts} = {rights} where {filter}");
         let Some((place, origins)) = joined_window(join, self.origins, self.key) else {
             return Err(refused(
                 &["JOIN", "EXISTS", "IN ( SELECT"],
@@ -104,8 +122,8 @@ impl Lowering<'_> {
             .add(kind, vec![input, other], schema, &meaning, keyed))
     }
 
-    /// The rows of a reference table, filtered and projected, and what was done to it in words.
-    fn table(&self, plan: &LogicalPlan) -> Result<(RecordBatch, String), Unprepared> {
+    /// A reference table, filtered and projected.
+    fn table(&self, plan: &LogicalPlan) -> Result<StaticTable, Unprepared> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
@@ -122,30 +140,47 @@ impl Lowering<'_> {
                     .map(|field| rows.schema().index_of(field.name()))
                     .collect::<Result<Vec<_>, _>>()?;
                 let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-                let text = format!("table {name} {}", names.join(", "));
-                Ok((rows.project(&columns)?, text))
+                Ok(StaticTable {
+                    rows: rows.project(&columns)?,
+                    name: format!("table {name} {}", names.join(", ")),
+                    which: format!("table {name}"),
+                    columns: fields
+                        .iter()
+                        .map(|field| format!("{}::{}", field.name(), field.data_type()))
+                        .collect(),
+                })
             }
             LogicalPlan::SubqueryAlias(alias) => self.table(&alias.input),
             LogicalPlan::Filter(filter) => {
-                let (rows, text) = self.table(&filter.input)?;
+                let table = self.table(&filter.input)?;
                 let from = filter.input.schema();
-                let mask = value(&filter.predicate, from, &rows)?;
-                let text = format!("{text} filter {}", meaning([&filter.predicate], from)?);
-                Ok((filter_record_batch(&rows, mask.as_boolean())?, text))
+                let mask = value(&filter.predicate, from, &table.rows)?;
+                let text = table.written([&filter.predicate], from)?.join(", ");
+                Ok(StaticTable {
+                    rows: filter_record_batch(&table.rows, mask.as_boolean())?,
+                    name: format!("{} filter {text}", table.name),
+                    which: format!("{} filter {text}", table.which),
+                    columns: table.columns,
+                })
             }
             LogicalPlan::Projection(projection) => {
-                let (rows, text) = self.table(&projection.input)?;
+                let table = self.table(&projection.input)?;
                 let from = projection.input.schema();
+                let rows = &table.rows;
                 let columns = projection
                     .expr
                     .iter()
-                    .map(|expr| value(expr, from, &rows))
+                    .map(|expr| value(expr, from, rows))
                     .collect::<Result<Vec<_>, _>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
                 let schema = nullable(&projection.schema);
-                let text = format!("{text} project {}", meaning(&projection.expr, from)?);
-                let rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
-                Ok((rows, text))
+                let written = table.written(&projection.expr, from)?;
+                Ok(StaticTable {
+                    rows: RecordBatch::try_new_with_options(schema, columns, &options)?,
+                    name: format!("{} project {}", table.name, written.join(", ")),
+                    which: table.which,
+                    columns: written,
+                })
             }
             other => Err(refused(
                 &["JOIN"],
@@ -156,6 +191,30 @@ impl Lowering<'_> {
                 "prepare it in the table's file",
             )),
         }
+    }
+}
+
+/// The rows of a reference table as a join reads them. What they are told by is the table's name and
+/// what was done to it, and not the rows: state above a join outlives another version of the table.
+struct StaticTable {
+    rows: RecordBatch,
+    /// All of it in words.
+    name: String,
+    /// Which rows of which table.
+    which: String,
+    /// What each column is.
+    columns: Vec<String>,
+}
+
+impl StaticTable {
+    /// Expressions over the table, in canonical texts.
+    fn written<'e>(
+        &self,
+        expressions: impl IntoIterator<Item = &'e Expr>,
+        from: &DFSchema,
+    ) -> Result<Vec<String>, Unprepared> {
+        let column = |place: usize, _: &str| self.columns[place].clone();
+        Ok(meanings_over(expressions, from, column)?)
     }
 }
 

@@ -23,16 +23,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, Sort, Unnest, Window};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use keyhawk_engine::program::{KeyBy, NodeId, NodeKind, ProgramBuilder, Retention};
+use keyhawk_engine::program::{
+    KeyBy, Meaning, NodeId, NodeKind, ProgramBuilder, Retention, column as column_text,
+};
 
 use self::over_function::{over_function, version};
 
 use crate::fill::{fill_call, fill_limits};
 use crate::lineage::Unprepared;
-use crate::meaning::meaning;
+use crate::meaning::meanings;
 use crate::origin::{Origin, ViewOrigins, leader, origin, session_call};
 use crate::problem::Refusal;
 use crate::retention::{longest_frame_ms, split_keys};
@@ -124,29 +126,16 @@ impl Lowering<'_> {
                     .iter()
                     .map(|expr| physical(expr, from))
                     .collect::<Result<Vec<_>, _>>()?;
-                let meaning = format!("project {}", meaning(&projection.expr, from)?);
-                Ok(self.builder.add(
-                    NodeKind::Project { expressions },
-                    vec![input],
-                    schema,
-                    &meaning,
-                    false,
-                ))
+                let meaning = project_meaning(&projection.expr, from)?;
+                let kind = NodeKind::Project { expressions };
+                Ok(self.builder.add(kind, vec![input], schema, meaning, false))
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.lower(&filter.input)?;
                 let predicate = physical(&filter.predicate, filter.input.schema())?;
-                let meaning = format!(
-                    "filter {}",
-                    meaning([&filter.predicate], filter.input.schema())?
-                );
-                Ok(self.builder.add(
-                    NodeKind::Filter { predicate },
-                    vec![input],
-                    schema,
-                    &meaning,
-                    false,
-                ))
+                let meaning = filter_meaning(&filter.predicate, filter.input.schema())?;
+                let kind = NodeKind::Filter { predicate };
+                Ok(self.builder.add(kind, vec![input], schema, meaning, false))
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, schema),
             LogicalPlan::Sort(sort) => self.order(sort),
@@ -211,10 +200,10 @@ impl Lowering<'_> {
         else {
             return Ok(node);
         };
-        let meaning = format!("filter {}", meaning([&predicate], &from)?);
+        let meaning = filter_meaning(&predicate, &from)?;
         let predicate = physical(&predicate, &from)?;
         let kind = NodeKind::Filter { predicate };
-        Ok(self.builder.add(kind, vec![node], schema, &meaning, false))
+        Ok(self.builder.add(kind, vec![node], schema, meaning, false))
     }
 
     /// Some of a node's columns, by name.
@@ -233,15 +222,21 @@ impl Lowering<'_> {
             .iter()
             .map(|column| physical(column, &from))
             .collect::<Result<Vec<_>, _>>()?;
-        let meaning = format!("project {}", meaning(&columns, &from)?);
+        let meaning = project_meaning(&columns, &from)?;
         let kind = NodeKind::Project { expressions };
-        Ok(self.builder.add(kind, vec![node], schema, &meaning, false))
+        Ok(self.builder.add(kind, vec![node], schema, meaning, false))
     }
 
     /// A node's rows in order of time.
     fn sorted(&mut self, node: NodeId, time: usize, complete_ms: i64, ties: Vec<usize>) -> NodeId {
         let schema = Arc::clone(self.builder.schema(node));
-        let meaning = format!("order by #{time} complete {complete_ms} ms, ties by {ties:?}");
+        let column = |place: usize| column_text(0, schema.field(place).name(), place);
+        let by_ties: Vec<String> = ties.iter().map(|tie| column(*tie)).collect();
+        let meaning = format!(
+            "order by {} complete {complete_ms} ms, ties by {}",
+            column(time),
+            by_ties.join(", ")
+        );
         let kind = NodeKind::Order {
             time,
             complete_ms,
@@ -260,7 +255,8 @@ impl Lowering<'_> {
             ));
         };
         let column = *column;
-        let meaning = format!("unnest #{column}");
+        let name = unnest.input.schema().field(column).name();
+        let meaning = format!("unnest {}", column_text(0, name, column));
         let kind = NodeKind::Unnest { column };
         Ok(self.builder.add(kind, vec![input], schema, &meaning, false))
     }
@@ -344,7 +340,7 @@ impl Lowering<'_> {
                     .collect::<Result<_, _>>()?,
             ),
         };
-        let meaning = format!("fill {}", meaning(&window.window_expr, from)?);
+        let meaning = format!("fill {}", meanings(&window.window_expr, from)?.join(", "));
         let kind = NodeKind::Fill {
             keys,
             bound,
@@ -406,27 +402,53 @@ impl Lowering<'_> {
         if !keyed {
             self.unkeyed.push(unkeyed("PARTITION BY", self.key));
         }
-        let versions = window
-            .window_expr
-            .iter()
-            .map(|expr| version(&expr.clone().unalias_nested().data).to_string());
-        let versions = versions.collect::<Vec<_>>().join(", ");
-        let meaning = format!(
-            "over {} (versions {versions})",
-            meaning(&window.window_expr, from)?
-        );
-        Ok(self.builder.add(
-            NodeKind::Over {
-                keys: by,
-                retention,
-                functions,
-            },
-            vec![input],
-            schema,
-            &meaning,
-            keyed,
-        ))
+        let functions_of = |exprs: &[Expr]| -> Result<Vec<String>, Unprepared> {
+            let versions = window
+                .window_expr
+                .iter()
+                .map(|expr| version(&expr.clone().unalias_nested().data));
+            let texts = meanings(exprs, from)?.into_iter().zip(versions);
+            Ok(texts
+                .map(|(text, version)| format!("{text} (version {version})"))
+                .collect())
+        };
+        let whole = functions_of(&window.window_expr)?;
+        // Whether a baseline computes its bounds leaves no trace in what it keeps.
+        let kept: Vec<Expr> = window.window_expr.iter().map(without_bounds).collect();
+        let kept = functions_of(&kept)?;
+        let meaning = Meaning::new(format!("over {}", whole.join(", ")))
+            .with_state(kept.join(", "))
+            .of_parts(kept);
+        let kind = NodeKind::Over {
+            keys: by,
+            retention,
+            functions,
+        };
+        Ok(self.builder.add(kind, vec![input], schema, meaning, keyed))
     }
+}
+
+/// A window function without the argument that says whether a baseline's bounds are computed.
+fn without_bounds(expr: &Expr) -> Expr {
+    let mut expr = expr.clone().unalias_nested().data;
+    if let Expr::WindowFunction(function) = &mut expr
+        && function.fun.name() == "baseline"
+    {
+        function.params.args.truncate(3);
+    }
+    expr
+}
+
+/// What a filter means: a set of conditions.
+pub(super) fn filter_meaning(predicate: &Expr, from: &DFSchema) -> Result<Meaning, Unprepared> {
+    let conditions = meanings(split_conjunction(predicate), from)?;
+    Ok(Meaning::new(format!("filter {}", conditions.join(" AND "))).of_parts(conditions))
+}
+
+/// What a projection means, column by column.
+fn project_meaning(columns: &[Expr], from: &DFSchema) -> Result<Meaning, Unprepared> {
+    let columns = meanings(columns, from)?;
+    Ok(Meaning::new(format!("project {}", columns.join(", "))).of_parts(columns))
 }
 
 /// The column that a plan's column is, unchanged: of the last plan below in which it was made, or the

@@ -16,10 +16,10 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Window};
 use keyhawk_engine::program::{GroupColumn, NodeId, NodeKind};
 
-use super::aggregate::column_at;
-use super::{Lowering, physical, refused};
+use super::aggregate::{column_at, computed_text};
+use super::{Lowering, filter_meaning, physical, refused};
 use crate::lineage::Unprepared;
-use crate::meaning::meaning;
+use crate::meaning::{meaning, meanings};
 use crate::origin::{Origin, session_call, session_limits};
 use crate::windows::SESSION_COLUMN;
 
@@ -196,7 +196,7 @@ impl Lowering<'_> {
                 .iter()
                 .map(|group| self.origin(&aggregate.input, group).part())
                 .collect::<Vec<_>>(),
-            meaning(&computed, from)?
+            computed_text(&aggregates, meanings(&computed, from)?)
         );
         let input = self.lower(&window.input)?;
         let kind = NodeKind::Session {
@@ -263,9 +263,9 @@ impl Lowering<'_> {
             ));
         }
         let schema = self.builder.schema(node).clone();
-        let meaning = format!("filter {}", meaning([&predicate], output)?);
+        let meaning = filter_meaning(&predicate, output)?;
         let predicate = physical(&predicate, output)?;
         let kind = NodeKind::Filter { predicate };
-        Ok(self.builder.add(kind, vec![node], schema, &meaning, false))
+        Ok(self.builder.add(kind, vec![node], schema, meaning, false))
     }
 }

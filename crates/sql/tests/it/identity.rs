@@ -194,7 +194,7 @@ const CASES: &[Case] = &[
     ]),
 ];
 
-fn text(findings: &Findings, name: &str) -> Vec<String> {
+pub fn text(findings: &Findings, name: &str) -> Vec<String> {
     let options = FormatOptions::default().with_null("null");
     let columns: Vec<ArrayFormatter<'_>> = findings
         .rows
@@ -433,6 +433,7 @@ pub fn check_all(cases: &[Case]) {
     {
         let findings = check(case, first..first + seeds);
         assert!(findings > 0, "{}: no finding in any of the logs", case.0);
+        crate::reload::check(case, first..first + seeds.min(3));
     }
 }
 

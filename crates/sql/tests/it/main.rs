@@ -15,5 +15,6 @@ mod mutations;
 mod oracle;
 mod plans;
 mod refusals;
+mod reload;
 mod snapshots;
 mod warnings;

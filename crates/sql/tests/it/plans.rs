@@ -35,12 +35,7 @@ fn program(compiled: &Compiled) -> String {
             format!(" ◀ {}", inputs.join(", "))
         };
         let keyed = if node.keyed { " (keyed)" } else { "" };
-        writeln!(
-            text,
-            "{number}{from}{keyed}: {}",
-            node.fingerprint.lines().next().unwrap()
-        )
-        .unwrap();
+        writeln!(text, "{number}{from}{keyed}: {}", node.meaning).unwrap();
         let columns: Vec<&str> = node
             .schema
             .fields()
@@ -231,7 +226,7 @@ fn two_meanings_are_never_one_node() {
         ),
         (
             "SELECT api_key, \"status + _offset\" AS x FROM v".into(),
-            "SELECT api_key, status + _offset AS x FROM v".into(),
+            "SELECT api_key, status - _offset AS x FROM v".into(),
         ),
         (
             "SELECT api_key FROM v WHERE \"Int64(1)\" = status".into(),

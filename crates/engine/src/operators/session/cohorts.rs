@@ -86,6 +86,11 @@ pub(super) struct Cohorts {
 }
 
 impl Cohorts {
+    /// Computes the same aggregates from batches with other columns.
+    pub(super) fn compute(&mut self, aggregates: &Arc<[Computed]>) {
+        self.aggregates = Arc::clone(aggregates);
+    }
+
     pub(super) fn new(aggregates: Arc<[Computed]>, limits: SessionLimits) -> Self {
         let length = limits
             .max_ms

@@ -157,6 +157,27 @@ level = "info,keyhawk=debug"
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql")
     }
 
+    /// Rules of the test's own, looked at so often; returns their folder. Versions of tables are kept.
+    pub fn own_rules(&self, every: &str) -> PathBuf {
+        let dir = self.folder.path().join("own");
+        let (shipped, own) = (self.rules(), dir.display());
+        let text = fs::read_to_string(self.config_path()).unwrap();
+        let text = text.replace(
+            &format!("dir = \"{}\"", shipped.display()),
+            &format!(
+                "dir = \"{own}\"\nreload = \"{every}\"\ntables_history = \"{}\"",
+                self.tables_history().display()
+            ),
+        );
+        fs::write(self.config_path(), text).unwrap();
+        dir
+    }
+
+    /// Where versions of tables are kept.
+    pub fn tables_history(&self) -> PathBuf {
+        self.folder.path().join("table-history")
+    }
+
     /// Turns the archive on; returns its folder.
     pub fn archive_to(&self, name: &str) -> PathBuf {
         let mut text = fs::read_to_string(self.config_path()).unwrap();
@@ -256,17 +277,27 @@ impl Instance {
         answer
     }
 
-    /// Sends SIGTERM, waits, and returns the status, how long it took, and the log.
-    pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
-        let begun = Instant::now();
+    /// Whether the console has said where it listens.
+    pub fn is_listening(&self) -> bool {
+        self.log().contains("the console listens")
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
         // The shell's own `kill`: not every system has a program of that name.
-        let kill = format!("kill -TERM {}", self.child.id());
+        let kill = format!("kill -{name} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status();
         assert!(
             sent.unwrap().success(),
             "it ended by itself: {}",
             self.log()
         );
+    }
+
+    /// Sends SIGTERM, waits, and returns the status, how long it took, and the log.
+    pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
+        let begun = Instant::now();
+        self.signal("TERM");
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status, begun.elapsed(), self.log());
