@@ -261,9 +261,11 @@ impl Resolver<'_> {
             return self.other();
         }
         let columns = self.meaning.parts.iter().map(|part| {
+            // Of one column alone: an expression may begin and end with columns, too.
             let mark = part
                 .strip_prefix(OPEN)
-                .and_then(|rest| rest.strip_suffix(CLOSE));
+                .and_then(|rest| rest.strip_suffix(CLOSE))
+                .filter(|mark| !mark.contains(OPEN));
             match mark.and_then(|mark| self.column(mark)) {
                 Some(passed) => passed.to_owned(),
                 None => digest(["expression", &self.resolve(part)]),
@@ -416,6 +418,20 @@ mod tests {
             inputs: vec![input],
             columns,
         }
+    }
+
+    #[test]
+    fn an_expression_between_two_columns_is_no_column() {
+        let input = scan(&["a", "b"]);
+        let [a, b] = [column(0, "a", 0), column(0, "b", 1)];
+        let of = |part: String| {
+            let meaning = Meaning::new("").of_parts(vec![part]);
+            resolver(&meaning, &input, 1).project().columns
+        };
+        let sum = of(format!("{a} + {b}"));
+        assert_ne!(sum, of(b.clone()));
+        assert_ne!(sum, of(format!("{a} - {b}")));
+        assert_eq!(of(b), [input.columns[1].clone()]);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! GeoIP against MaxMind's test data, the flat schema, damaged files, and reloading.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use keyhawk_events::{GeoConfig, GeoDatabases, GeoRecord, ReloadOutcome};
+use keyhawk_events::{EventsSchema, GeoConfig, GeoDatabases, GeoRecord, ReloadOutcome};
 use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
 use serde_json::Value;
 
-use crate::{Setup, cell, shared};
+use crate::{Setup, cell, record, shared};
 
 /// (first address, record) of each network of a source file.
 fn source(path: &Path) -> Vec<(IpAddr, Value)> {
@@ -354,6 +354,55 @@ fn flat_schema_is_read_from_two_files_with_default_radii() {
         ]
     );
     assert_eq!(column("ip_kind")[5].as_deref(), Some("private"));
+}
+
+#[test]
+fn other_columns_between_batches_are_those_of_a_decoder_made_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("v4.mmdb");
+    flat_database(&file, IpVersion::V4, &[("198.51.100.0/25", DALLAS)]);
+    let geo = city(file);
+    let payloads = ["198.51.100.7", "203.0.113.9", "198.51.100.9"].map(|ip| {
+        format!(
+            r#"{{"event_time":1700000000000,"client_ip":"{ip}","path":"/a","api_key":"k","status":9}}"#
+        )
+    });
+    let reading = |names: &[&str]| {
+        Setup {
+            geo: geo.clone(),
+            ..Setup::default()
+        }
+        .columns(names)
+    };
+    let mut decoder = reading(&["api_key", "country"]).decoder();
+    let schema = EventsSchema::new(Vec::new()).unwrap();
+    let mut offset = 0;
+    for names in [
+        &["api_key", "country"][..],
+        &["city", "country", "ip_kind", "path"],
+        &["latitude", "path", "_topic"],
+        &["status"],
+        &["city", "client_ip", "event_time"],
+    ] {
+        let columns: BTreeSet<String> = names.iter().map(|name| name.to_string()).collect();
+        decoder.set_columns(&schema, Some(&columns)).unwrap();
+        let watermark = decoder.watermark();
+        for payload in &payloads {
+            decoder.push(record(payload.as_bytes(), offset));
+            offset += 1;
+        }
+        let decoded = decoder.finish();
+        assert_eq!(decoded.events, reading(names).decode(&payloads).events);
+        assert!(
+            offset == 3 || decoder.watermark() == watermark,
+            "time stays"
+        );
+    }
+    let unknown = BTreeSet::from(["country".to_owned(), "nowhere".to_owned()]);
+    assert!(decoder.set_columns(&schema, Some(&unknown)).is_err());
+    decoder.push(record(payloads[0].as_bytes(), offset));
+    let decoded = decoder.finish();
+    assert_eq!(cell(&decoded, "city", 0).as_deref(), Some("Dallas"));
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn two_meanings_are_never_one_node() {
     };
     let view = (
         "v",
-        "SELECT api_key, status, _offset, status + _offset AS \"status + _offset\", country AS \"a, b\", 1 AS \"Int64(1)\" FROM events",
+        "SELECT api_key, status, _offset, status - _offset AS \"status + _offset\", country AS \"a, b\", 2 AS \"Int64(1)\" FROM events",
     );
     let pairs: Vec<(String, String)> = vec![
         (
@@ -226,7 +226,7 @@ fn two_meanings_are_never_one_node() {
         ),
         (
             "SELECT api_key, \"status + _offset\" AS x FROM v".into(),
-            "SELECT api_key, status - _offset AS x FROM v".into(),
+            "SELECT api_key, status + _offset AS x FROM v".into(),
         ),
         (
             "SELECT api_key FROM v WHERE \"Int64(1)\" = status".into(),

@@ -213,6 +213,20 @@ fn another_window_is_another_state_with_all_above_it() {
 }
 
 #[test]
+fn another_retention_is_another_state_of_the_functions_alone() {
+    let growth = |header: &str| format!("{header}{GROWTH}");
+    let of = |header: &str| with_views(&growth(header), MINUTE, &[LARGE, JUMP]);
+    let (plain, long, longer) = (
+        of(""),
+        of("/* retention = \"400d\" */ "),
+        of("/* retention = \"401d\" */ "),
+    );
+    assert_eq!(states(&plain), states(&long), "400 days are the default");
+    let kept = states(&long).intersection(&states(&longer)).count();
+    assert_eq!(kept, states(&long).len() - 1);
+}
+
+#[test]
 fn lists_of_other_lengths_are_other_nodes() {
     let list = |n: usize| {
         format!(
@@ -233,7 +247,7 @@ struct Edit {
     warmup_ms: Option<i64>,
 }
 
-const EDITS: [Edit; 6] = [
+const EDITS: [Edit; 8] = [
     Edit {
         before: "SELECT api_key, window_end, calls FROM growth WHERE calls > 2",
         after: "SELECT api_key, window_end, calls, before FROM growth WHERE calls > 1",
@@ -263,6 +277,16 @@ const EDITS: [Edit; 6] = [
         before: "SELECT a.api_key, a.window_end FROM minute a JOIN minute b ON a.api_key = b.api_key AND a.window_end = b.window_end",
         after: "SELECT a.api_key, a.window_end, a.calls + b.n AS n FROM minute a JOIN (SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute') WHERE status > 0 GROUP BY api_key, window_end) b ON a.api_key = b.api_key AND a.window_end = b.window_end",
         warmup_ms: Some(60_000),
+    },
+    Edit {
+        before: "SELECT api_key FROM events WHERE status = 7",
+        after: "SELECT api_key, window_end, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2) GROUP BY api_key, window_end",
+        warmup_ms: Some(180_000),
+    },
+    Edit {
+        before: "SELECT api_key, window_start, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 1) GROUP BY api_key, window_start",
+        after: "SELECT api_key, window_start, count(*) AS n FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY api_key, window_start",
+        warmup_ms: Some(240_000),
     },
 ];
 
