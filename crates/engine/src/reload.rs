@@ -13,8 +13,8 @@
 //!
 //! Rows that wait for their time are no one node's alone: they have arrived, and will not come again.
 //! So the orders of the new program get what waited in those of the old one, with the columns that both
-//! carry. What waited in the order of `events` goes through the new program's own conditions on its way,
-//! since these may stand below the order now. A column that the old order did not carry is null in
+//! carry. What waited in the order of `events` goes through the new program's own conditions on its way
+//! where these stand below the order now and did not before. A column that the old order did not carry is null in
 //! those rows, and what reads it is warming until they have passed.
 
 use std::any::Any;
@@ -96,14 +96,11 @@ impl Machine {
     /// Lets rows that waited in the order of another program wait in one of this.
     fn wait_on(&mut self, order: usize, from: &Node, waiting: &[Rows]) -> Result<()> {
         let program = Arc::clone(&self.program);
-        let of_events = from.resolved.is_of_events();
-        let target = match of_events {
-            true => &program.nodes[0],
-            false => &program.nodes[order],
-        };
-        let path = match of_events {
-            true => path(&program, order),
-            false => vec![order],
+        // Conditions that the new order's rows fulfil and the old one's need not are tested on the way.
+        let to = &program.nodes[order];
+        let (target, path) = match from.resolved.is_within(&to.resolved) {
+            false if from.resolved.is_of_events() => (&program.nodes[0], path(&program, order)),
+            _ => (to, vec![order]),
         };
         for rows in waiting {
             let rows = Rows {
