@@ -14,8 +14,8 @@
 //! Rows that wait for their time are no one node's alone: they have arrived, and will not come again.
 //! So the orders of the new program get what waited in those of the old one, with the columns that both
 //! carry. What waited in the order of `events` goes through the new program's own conditions on its way
-//! where these stand below the order now and did not before. A column that the old order did not carry is null in
-//! those rows, and what reads it is warming until they have passed.
+//! where these stand below the order now and did not before. A column that the old order did not carry
+//! is null in those rows, and what reads it is warming until they have passed.
 
 use std::any::Any;
 use std::sync::Arc;
