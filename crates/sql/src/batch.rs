@@ -17,6 +17,7 @@ use crate::catalog::EVENTS;
 use crate::compile::{Compiled, Query};
 use crate::error::{Error, Result};
 use crate::lower::{all_nullable, nullable};
+use crate::text_numbers::count_text_numbers;
 
 /// What a batch run found.
 #[derive(Debug, Default)]
@@ -126,14 +127,14 @@ impl Compiled {
     }
 }
 
-/// The plan with its scans reading the given tables.
+/// The plan with its scans reading the given tables, and counting texts by their numbers.
 fn with_data(
     plan: &LogicalPlan,
     tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
 ) -> datafusion::common::Result<LogicalPlan> {
     let swapped = plan.clone().transform_up(|node| {
         let LogicalPlan::TableScan(scan) = &node else {
-            return Ok(Transformed::no(node));
+            return count_text_numbers(node);
         };
         let Some((schema, rows)) = tables.get(scan.table_name.table()) else {
             return Ok(Transformed::no(node));

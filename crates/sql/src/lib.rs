@@ -32,6 +32,7 @@ mod planner_error;
 mod problem;
 mod question;
 mod shared;
+mod text_numbers;
 mod warnings;
 mod windows;
 
