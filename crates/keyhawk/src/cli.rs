@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ enum Command {
     /// Run rules over files with the batch engine; finds exactly what `replay` finds.
     ///
     /// Ends with a report: each rule's findings by day, its loudest entities, example rows.
-    Backtest(FileArgs),
+    Backtest(BacktestArgs),
     /// Make history: decode files of events once, and keep all their columns as Parquet.
     ///
     /// Credentials are kept as fingerprints. A record that has any unreadable field is left out and
@@ -105,6 +106,17 @@ pub struct FileArgs {
     /// findings' ids.
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
+}
+
+/// Arguments of `backtest`.
+#[derive(Args)]
+pub struct BacktestArgs {
+    /// What `replay` takes too.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// How many threads read and evaluate; all cores by default. Findings do not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Arguments of `archive`.
