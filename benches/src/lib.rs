@@ -15,10 +15,16 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod arguments;
+pub mod backtest;
+pub mod cases;
+pub mod detect;
 pub mod log;
 pub mod machine;
 pub mod measure;
 pub mod recorded;
+pub mod rules;
+pub mod scratch;
 pub mod stages;
 pub mod traffic;
 

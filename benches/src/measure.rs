@@ -65,12 +65,22 @@ impl Spread {
 pub struct Figures {
     /// The bench's name.
     pub name: String,
+    /// Events a second, round by round.
+    rates: Vec<f64>,
     /// Events a second.
     pub rate: Spread,
     /// Its rate as a multiple of the first bench's in the same round.
     pub ratio: Spread,
     /// Microseconds an event, the median.
     pub micros: f64,
+}
+
+impl Figures {
+    /// The rate as a multiple of another bench's in the same round.
+    pub fn ratio_to(&self, other: &Figures) -> Spread {
+        let rounds = self.rates.iter().zip(&other.rates);
+        Spread::of(rounds.map(|(rate, other)| rate / other).collect())
+    }
 }
 
 /// Runs the benches over the log, `rounds` times after a warm-up, and compares them with the first.
@@ -94,9 +104,10 @@ pub fn measure(benches: &mut [Bench<'_>], log: &Log, rounds: usize) -> Result<Ve
     let figures = benches.iter().zip(rates).map(|(bench, rates)| {
         let ratios = rates.iter().zip(&first).map(|(rate, first)| rate / first);
         let ratio = Spread::of(ratios.collect());
-        let rate = Spread::of(rates);
+        let rate = Spread::of(rates.clone());
         Figures {
             name: bench.name.clone(),
+            rates,
             rate,
             ratio,
             micros: 1e6 / rate.median,

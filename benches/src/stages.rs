@@ -42,8 +42,8 @@ const GEO_COLUMNS: [&str; 11] = [
 
 /// What the stages share: the secret, the databases and the rules.
 pub struct Setup {
-    fingerprinter: Arc<Fingerprinter>,
-    geo: Arc<GeoDatabases>,
+    pub(crate) fingerprinter: Arc<Fingerprinter>,
+    pub(crate) geo: Arc<GeoDatabases>,
     /// The shipped rules.
     pub rules: Arc<RuleSet>,
 }
@@ -107,7 +107,8 @@ impl Setup {
     }
 }
 
-fn topic(bound_ms: i64) -> TopicSettings {
+/// The settings of the topic that all logs stand for.
+pub(crate) fn topic(bound_ms: i64) -> TopicSettings {
     TopicSettings {
         bound_ms,
         ..TopicSettings::new("bench")
@@ -133,7 +134,7 @@ pub fn single_rules() -> Result<Vec<(String, Arc<RuleSet>)>> {
 /// decoder has to find. None of them has an escape in the benches' data, which `&str` would refuse.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "read by nobody: finding them is what is timed")]
-struct Bare<'a> {
+pub(crate) struct Bare<'a> {
     event_time: &'a str,
     client_ip: &'a str,
     api_key: Option<&'a str>,
@@ -218,7 +219,7 @@ impl Totals {
 }
 
 /// The events of a batch, all of whose records must be events in time.
-fn check(counts: Counts) -> Result<u64> {
+pub(crate) fn check(counts: Counts) -> Result<u64> {
     if counts.events != counts.records {
         let Counts { late, dead, .. } = counts;
         return Err(format!("{late} late rows and {dead} dead letters in a bench's data").into());
@@ -226,7 +227,8 @@ fn check(counts: Counts) -> Result<u64> {
     Ok(counts.events)
 }
 
-fn all(events: u64, log: &Log) -> Result<()> {
+/// Fails where not every record of the log became an event.
+pub(crate) fn all(events: u64, log: &Log) -> Result<()> {
     if events != log.len() as u64 {
         return Err(format!("{events} events came out of {} records", log.len()).into());
     }

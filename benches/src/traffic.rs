@@ -18,9 +18,9 @@ use serde::Deserialize;
 use crate::Result;
 use crate::log::Log;
 
-/// Calls a second of event time. Fewer spread the same events over more windows, which costs more: a
-/// window's end costs a row for each key in it.
-const CALLS_PER_SECOND: i64 = 100;
+/// Calls a second of event time, where no other rate is asked for. Fewer spread the same events over more
+/// windows, which costs more: a window's end costs a row for each key in it.
+const CALLS_PER_SECOND: u32 = 100;
 /// Monday, 2 March 2026, 00:00 UTC.
 const START_MS: i64 = 1_772_409_600_000;
 /// The most that a call's time lies before its place in the log.
@@ -57,6 +57,7 @@ pub struct Traffic {
     keys: Vec<Key>,
     /// Rising to 1: the share of the calls that the keys up to this one make.
     shares: Vec<f64>,
+    calls_per_second: u32,
     made: i64,
 }
 
@@ -69,8 +70,13 @@ struct Key {
 }
 
 impl Traffic {
-    /// Traffic of so many keys. The same for the same seed.
+    /// Traffic of so many keys, 100 calls a second of event time. The same for the same seed.
     pub fn new(keys: usize, seed: u64) -> Result<Self> {
+        Self::at_rate(keys, seed, CALLS_PER_SECOND)
+    }
+
+    /// Traffic of so many keys, and of so many calls, one at least, a second of event time.
+    pub fn at_rate(keys: usize, seed: u64, calls_per_second: u32) -> Result<Self> {
         let mut random = Random(seed);
         let networks = networks()?;
         let is_home = |at: &usize| !["vpn", "relay", "tor"].contains(&networks[*at].kind.as_str());
@@ -98,6 +104,7 @@ impl Traffic {
             random,
             networks,
             shares,
+            calls_per_second,
             made: 0,
         })
     }
@@ -119,7 +126,7 @@ impl Traffic {
 
     /// When the next call reaches the log, in ms since 1970.
     pub fn arrival_ms(&self) -> i64 {
-        START_MS + self.made * 1000 / CALLS_PER_SECOND
+        START_MS + self.made * 1000 / i64::from(self.calls_per_second)
     }
 
     /// Appends the next call as one JSON object, some 450 bytes.

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,6 +122,9 @@ pub struct BacktestArgs {
     /// Where `run` kept the versions of tables; else where --config says.
     #[arg(long, value_name = "DIR", requires = "tables_as_of")]
     pub tables_history: Option<PathBuf>,
+    /// How many threads read and evaluate; all cores by default. Findings do not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Arguments of `archive`.

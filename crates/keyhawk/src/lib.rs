@@ -14,6 +14,7 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod batch_run;
 pub mod cli;
 mod commands;
 pub mod config;

@@ -152,6 +152,13 @@ impl Input {
         self.report = Some(report);
     }
 
+    /// Decodes row groups of Parquet files ahead, on so many threads.
+    fn read_ahead(&mut self, threads: usize) {
+        if let Source::History(partition) = &mut self.source {
+            partition.read_ahead(threads);
+        }
+    }
+
     /// The next rows; None where there were none left.
     fn read(&mut self) -> Result<Option<Rows>, HistoryError> {
         let rows = match &mut self.source {
@@ -281,14 +288,21 @@ fn furthest_behind(inputs: &[Input]) -> Option<usize> {
         .map(|(i, _)| i)
 }
 
-/// All events of the inputs, for a batch run: partition after partition, late rows left out. Partitions
-/// are read on as many threads as there are cores.
+/// All events of the inputs, for a batch run: partition after partition, late rows left out. So many
+/// threads read, a partition each; where there are more of them than partitions, they decode the row
+/// groups of Parquet files too.
 ///
 /// # Errors
 /// An input that cannot be read on.
-pub fn read_all(inputs: Vec<Input>) -> Result<(Vec<RecordBatch>, Counts), HistoryError> {
+pub fn read_all(
+    mut inputs: Vec<Input>,
+    threads: usize,
+) -> Result<(Vec<RecordBatch>, Counts), HistoryError> {
     type Read = Result<(Vec<RecordBatch>, Counts), HistoryError>;
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let ahead = threads / inputs.len().max(1);
+    if ahead > 1 {
+        inputs.iter_mut().for_each(|input| input.read_ahead(ahead));
+    }
     let threads = threads.min(inputs.len());
     let inputs: Vec<Mutex<Option<Input>>> = inputs
         .into_iter()

@@ -21,6 +21,7 @@ use crate::fill::with_greatest;
 use crate::lower::{all_nullable, nullable};
 use crate::retention::with_generations;
 use crate::shared::TOTAL_ORDER;
+use crate::text_numbers::count_text_numbers;
 
 /// What a batch run found.
 #[derive(Debug, Default)]
@@ -37,6 +38,18 @@ impl Compiled {
     ///
     /// Needs a Tokio runtime to run on; memory grows with the events and the views' rows.
     pub async fn backtest(&self, events: Vec<RecordBatch>, deployment: &str) -> Result<Backtest> {
+        let greatest_ms = greatest_time(&events);
+        self.backtest_part(events, greatest_ms, deployment).await
+    }
+
+    /// The same over a part of the events, all those of some keys. `greatest_ms` is the
+    /// [`greatest_time`] of the whole.
+    pub async fn backtest_part(
+        &self,
+        events: Vec<RecordBatch>,
+        greatest_ms: i64,
+        deployment: &str,
+    ) -> Result<Backtest> {
         let failed = FailedRows::default();
         let mut tables: BTreeMap<String, (SchemaRef, Vec<RecordBatch>)> = BTreeMap::new();
         let schema = match events.first() {
@@ -51,7 +64,6 @@ impl Compiled {
                 query: EVENTS.to_owned(),
                 source: error.into(),
             })?;
-        let greatest_ms = greatest_time(&events);
         tables.insert(EVENTS.to_owned(), (schema, events));
         for (name, rows) in &self.tables {
             tables.insert(name.clone(), (rows.schema(), vec![rows.clone()]));
@@ -136,8 +148,9 @@ impl Compiled {
     }
 }
 
-/// The greatest event time, up to which silent windows are filled.
-pub(crate) fn greatest_time(events: &[RecordBatch]) -> i64 {
+/// The greatest event time of a batch run's events, up to which silent windows are filled; `i64::MIN` where
+/// no time is read.
+pub fn greatest_time(events: &[RecordBatch]) -> i64 {
     let times = events.iter().filter_map(|batch| {
         let times = batch.column_by_name(TOTAL_ORDER[0])?;
         max(times.as_primitive_opt::<TimestampMillisecondType>()?)
@@ -145,14 +158,14 @@ pub(crate) fn greatest_time(events: &[RecordBatch]) -> i64 {
     times.max().unwrap_or(i64::MIN)
 }
 
-/// The plan with its scans reading the given tables.
+/// The plan with its scans reading the given tables, and counting texts by their numbers.
 fn with_data(
     plan: &LogicalPlan,
     tables: &BTreeMap<String, (SchemaRef, Vec<RecordBatch>)>,
 ) -> datafusion::common::Result<LogicalPlan> {
     let swapped = plan.clone().transform_up(|node| {
         let LogicalPlan::TableScan(scan) = &node else {
-            return Ok(Transformed::no(node));
+            return count_text_numbers(node);
         };
         let Some((schema, rows)) = tables.get(scan.table_name.table()) else {
             return Ok(Transformed::no(node));

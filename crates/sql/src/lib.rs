@@ -34,10 +34,11 @@ mod problem;
 mod question;
 mod retention;
 mod shared;
+mod text_numbers;
 mod warnings;
 mod windows;
 
-pub use batch::Backtest;
+pub use batch::{Backtest, greatest_time};
 pub use compile::{Compiled, Rule, RuleFiles, compile};
 pub use error::{Error, Result};
 pub use header::{

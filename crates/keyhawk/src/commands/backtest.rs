@@ -12,7 +12,8 @@
 //!
 //! The report stands on standard error, and on standard output where no `--output` claims it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arrow::array::Array;
@@ -21,11 +22,11 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use keyhawk_alerts::AlertRule;
 use keyhawk_engine::Findings;
 
+use crate::batch_run::evaluate;
 use crate::cli::BacktestArgs;
 use crate::commands::files::{Prepared, found, prepare, summary};
-use crate::commands::{CommandResult, Failure, status};
+use crate::commands::{CommandResult, Failure, cores, status};
 use crate::config;
-use crate::finding_rows::rows_json;
 use crate::replay::read_all;
 use crate::rule_set::RuleTexts;
 
@@ -42,6 +43,7 @@ const EXAMPLE_CHARS: usize = 600;
 
 pub(crate) fn run(args: &BacktestArgs) -> CommandResult {
     let texts = texts(args)?;
+    let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let Prepared {
         rules,
         reading,
@@ -49,19 +51,13 @@ pub(crate) fn run(args: &BacktestArgs) -> CommandResult {
         mut output,
         progress,
     } = prepare(texts, &args.files)?;
-    let (events, counts) = read_all(inputs).map_err(Failure::of)?;
+    let (events, counts) = read_all(inputs, threads).map_err(Failure::of)?;
     progress.then("evaluating the rules");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .build()
-        .map_err(Failure::of)?;
-    let all = runtime
-        .block_on(rules.compiled.backtest(events, &reading.deployment))
-        .map_err(Failure::of)?;
+    let all = evaluate(&rules, &reading.deployment, events, threads).map_err(Failure::of)?;
     let mut reports: Vec<Report> = rules.alerts.iter().map(Report::new).collect();
     let mut lines = Vec::new();
-    for findings in &all.findings {
-        let rows = rows_json(&findings.rows).map_err(Failure::of)?;
-        reports[findings.rule].add(findings, &rows);
+    for (findings, rows) in all.findings {
+        reports[findings.rule].add(&findings, &rows);
         for ((time, id), row) in findings.times.iter().zip(&findings.ids).zip(rows) {
             lines.push((*time, findings.rule, *id, row));
         }
@@ -111,7 +107,7 @@ struct Report<'a> {
     findings: u64,
     /// By the day's number since 1970.
     days: BTreeMap<i64, u64>,
-    entities: BTreeMap<String, Entity>,
+    entities: HashMap<String, Entity>,
 }
 
 /// How often an entity was found, and its first finding.
@@ -126,7 +122,7 @@ impl<'a> Report<'a> {
             rule,
             findings: 0,
             days: BTreeMap::new(),
-            entities: BTreeMap::new(),
+            entities: HashMap::new(),
         }
     }
 
@@ -136,18 +132,28 @@ impl<'a> Report<'a> {
         let entities = findings.rows.column_by_name(&self.rule.entity);
         let formatter =
             entities.and_then(|entities| ArrayFormatter::try_new(entities.as_ref(), &options).ok());
+        let mut name = String::new();
         for (row, (time, json)) in findings.times.iter().zip(rows).enumerate() {
             *self.days.entry(time.div_euclid(DAY_MS)).or_default() += 1;
+            name.clear();
             let known = entities.is_some_and(|entities| entities.is_valid(row));
-            let name = match &formatter {
-                Some(formatter) if known => formatter.value(row).to_string(),
-                _ => "null".to_owned(),
+            let is_written = match &formatter {
+                Some(formatter) if known => formatter.value(row).write(&mut name).is_ok(),
+                _ => false,
             };
+            if !is_written {
+                name.clear();
+                name.push_str("null");
+            }
             let first = || (*time, json.clone());
-            let entity = self.entities.entry(name).or_insert_with(|| Entity {
-                findings: 0,
-                first: first(),
-            });
+            let Some(entity) = self.entities.get_mut(name.as_str()) else {
+                let entity = Entity {
+                    findings: 1,
+                    first: first(),
+                };
+                self.entities.insert(name.clone(), entity);
+                continue;
+            };
             entity.findings += 1;
             // The least of equal times too: the batch engine gives rows in no order.
             if (*time, json) < (entity.first.0, &entity.first.1) {

@@ -15,6 +15,7 @@ pub(crate) mod test;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use keyhawk_events::{
     DEVELOPMENT_SECRET, Fingerprinter, GeoConfig, GeoDatabases, IdentitySource, TimeMeaning,
@@ -101,6 +102,11 @@ pub(crate) fn topic_settings(name: &str, topic: Option<&Topic>) -> TopicSettings
         settings.dead_letter_payload = topic.dead_letter_payload;
     }
     settings
+}
+
+/// How many threads the machine runs at once.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The status of a command that found what it should not have.

@@ -12,7 +12,7 @@ use keyhawk_sql::Prompt;
 
 use crate::cli::SqlArgs;
 use crate::commands::files::{Progress, located, reading};
-use crate::commands::{CommandResult, Failure, status};
+use crate::commands::{CommandResult, Failure, cores, status};
 use crate::prompt::{Editor, GREETING, Line, Reply, Session, width};
 use crate::replay::{Reading, open_columns, read_all};
 use crate::rule_set::{RuleTexts, count};
@@ -62,7 +62,7 @@ fn events(
         let progress = progress.clone();
         input.report_to(Arc::new(move |counts| progress.add(counts)));
     }
-    let read = read_all(inputs);
+    let read = read_all(inputs, cores());
     progress.finish();
     let (rows, _) = read.map_err(|error| format!("error: {error}"))?;
     Ok(rows)

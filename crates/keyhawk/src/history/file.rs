@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::statistics::Statistics;
 
+use super::ahead::Ahead;
 use super::columns::{OFFSET, PARTITION, TOPIC};
 use super::{BATCH_ROWS, Columns, Error, guarded};
 
@@ -77,7 +78,7 @@ impl HistoryFile {
             return Ok(BTreeMap::from([(name, first)]));
         }
         let mut partitions = BTreeMap::new();
-        let mut reader = self.reader(&[TOPIC, PARTITION, OFFSET])?;
+        let mut reader = self.reader(&[TOPIC, PARTITION, OFFSET], None)?;
         while let Some(batch) = self.next(&mut reader)? {
             let places = Places::of(&batch, &self.path)?;
             let offsets = self.integers(&batch, OFFSET)?;
@@ -144,7 +145,17 @@ impl HistoryFile {
             })
     }
 
-    fn reader(&self, names: &[&str]) -> Result<ParquetRecordBatchReader, Error> {
+    /// How many row groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// Reads the named columns, of one row group or of all.
+    pub(super) fn reader(
+        &self,
+        names: &[&str],
+        group: Option<usize>,
+    ) -> Result<ParquetRecordBatchReader, Error> {
         let file = File::open(&self.path).map_err(|source| Error::Unreadable {
             path: self.path.clone(),
             source,
@@ -153,30 +164,44 @@ impl HistoryFile {
         let roots = (0..fields.len()).filter(|&at| names.contains(&fields[at].name().as_str()));
         let read = || {
             let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            let metadata = self.metadata.clone();
+            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                 .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
-                .build()
+                .with_batch_size(BATCH_ROWS);
+            if let Some(group) = group {
+                builder = builder.with_row_groups(vec![group]);
+            }
+            builder.build()
         };
         guarded(read).map_err(|error| Error::damaged(&self.path, error))
     }
 
-    fn next(&self, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, Error> {
+    /// The next rows of a reader of this file.
+    pub(super) fn next(
+        &self,
+        reader: &mut ParquetRecordBatchReader,
+    ) -> Result<Option<RecordBatch>, Error> {
         guarded(|| reader.next().transpose()).map_err(|error| Error::damaged(&self.path, error))
     }
 
-    /// The rows of `only`, or all of them where the file is of one partition.
+    /// The rows of `only`, or all of them where the file is of one partition; decoded ahead on so many
+    /// threads, or where they are read if that is none.
     pub(super) fn rows(
         self: &Arc<Self>,
         columns: &Arc<Columns>,
         only: Option<PartitionName>,
+        threads_ahead: usize,
     ) -> Result<Rows, Error> {
         let mut names: Vec<&str> = columns.names().collect();
         if only.is_some() {
             names.extend([TOPIC, PARTITION]);
         }
+        let reader = match threads_ahead {
+            0 => Reader::Here(Box::new(self.reader(&names, None)?)),
+            threads => Reader::Ahead(Ahead::new(Arc::clone(self), &names, threads)),
+        };
         Ok(Rows {
-            reader: self.reader(&names)?,
+            reader,
             file: Arc::clone(self),
             columns: Arc::clone(columns),
             only,
@@ -243,17 +268,29 @@ impl<'a> Places<'a> {
 
 /// The rows of one partition in one file, in the order of their offsets.
 pub(super) struct Rows {
-    reader: ParquetRecordBatchReader,
+    reader: Reader,
     file: Arc<HistoryFile>,
     columns: Arc<Columns>,
     only: Option<PartitionName>,
     last_offset: Option<i64>,
 }
 
+enum Reader {
+    Here(Box<ParquetRecordBatchReader>),
+    Ahead(Ahead),
+}
+
 impl Rows {
     /// The next rows, one at least.
     pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
-        while let Some(mut batch) = self.file.next(&mut self.reader)? {
+        loop {
+            let read = match &mut self.reader {
+                Reader::Here(reader) => self.file.next(reader)?,
+                Reader::Ahead(ahead) => ahead.next()?,
+            };
+            let Some(mut batch) = read else {
+                return Ok(None);
+            };
             if let Some(only) = &self.only {
                 let places = Places::of(&batch, &self.file.path)?;
                 let ours: BooleanArray = (0..batch.num_rows())
@@ -279,7 +316,6 @@ impl Rows {
             self.check_order(offsets(&rows, &self.columns))?;
             return Ok(Some(rows));
         }
-        Ok(None)
     }
 
     fn check_order(&mut self, offsets: &[i64]) -> Result<(), Error> {

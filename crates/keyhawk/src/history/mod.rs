@@ -17,6 +17,7 @@
 //!
 //! Files of JSON lines are history too ([`Lines`]): each is a partition, and is decoded when it is read.
 
+mod ahead;
 mod clock;
 mod columns;
 mod error;

@@ -9,7 +9,7 @@
 //!
 //! In:    files whose rows of this partition stand in the order of their offsets.
 //! Out:   events in the order of their offsets, without repeats and without marked rows.
-//! State: one batch a file that overlaps the place that is read.
+//! State: one batch a file that overlaps the place that is read; some row groups where it reads ahead.
 
 use std::sync::Arc;
 
@@ -55,6 +55,7 @@ pub struct PartitionReader {
     next_offset: i64,
     repeats: u64,
     clock: Clock,
+    threads_ahead: usize,
 }
 
 struct Waiting {
@@ -104,7 +105,13 @@ impl PartitionReader {
             next_offset: i64::MIN,
             repeats: 0,
             clock: Clock::new(settings),
+            threads_ahead: 0,
         }
+    }
+
+    /// Decodes row groups ahead, on so many threads a file that is open; on none to begin with.
+    pub fn read_ahead(&mut self, threads: usize) {
+        self.threads_ahead = threads;
     }
 
     /// Whose history this is.
@@ -182,7 +189,7 @@ impl PartitionReader {
             }
             if let Some(waiting) = self.waiting.pop() {
                 let only = (waiting.partitions > 1).then(|| self.name.clone());
-                let mut rows = waiting.file.rows(&self.columns, only)?;
+                let mut rows = waiting.file.rows(&self.columns, only, self.threads_ahead)?;
                 if let Some(batch) = rows.next()? {
                     let bytes_a_row = rows.file().bytes_a_row();
                     self.open.push(Cursor {

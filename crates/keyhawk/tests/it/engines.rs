@@ -72,7 +72,7 @@ impl Engines {
     /// What the batch engine finds, sorted.
     pub fn backtested(&self, files: &[PathBuf]) -> Vec<String> {
         let inputs = replay::open(files, &self.rules, &self.reading).unwrap();
-        let (events, _) = replay::read_all(inputs).unwrap();
+        let (events, _) = replay::read_all(inputs, 2).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

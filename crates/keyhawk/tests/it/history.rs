@@ -18,6 +18,7 @@ use keyhawk_events::{
 use keyhawk_testkit::random::random_splits;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
 
 use crate::binary::{keyhawk, over_files, root, sorted, write};
 use crate::traffic::{Dice, START_MS, Stress};
@@ -125,6 +126,16 @@ struct Read {
 }
 
 fn read(folder: &Path, partition: i32, settings: &TopicSettings) -> Result<Read, Error> {
+    read_ahead(folder, partition, settings, 0)
+}
+
+/// The same, with so many threads that decode ahead.
+fn read_ahead(
+    folder: &Path,
+    partition: i32,
+    settings: &TopicSettings,
+    threads: usize,
+) -> Result<Read, Error> {
     let mut files = Vec::new();
     for path in locate(folder)? {
         let file = Arc::new(HistoryFile::open(&path)?);
@@ -135,6 +146,7 @@ fn read(folder: &Path, partition: i32, settings: &TopicSettings) -> Result<Read,
     }
     let columns = Arc::new(Columns::new(&table(), None).unwrap());
     let mut reader = PartitionReader::new(name(partition), files, columns, settings);
+    reader.read_ahead(threads);
     let mut read = Read::default();
     while let Some(chunk) = reader.read()? {
         assert_eq!(chunk.events.num_rows(), chunk.watermarks.len());
@@ -162,6 +174,13 @@ fn assert_reads_back(folder: &Path, decoded: &Decoded) -> Read {
     assert_eq!(read.late, decoded.late);
     assert!(!read.behind);
     assert_eq!(read.watermarks, decoded.watermarks);
+    let ahead = read_ahead(folder, 0, &TopicSettings::new("api-access"), 2).unwrap();
+    assert_eq!(
+        concat_batches(table().arrow(), &ahead.events).unwrap(),
+        events
+    );
+    assert_eq!(ahead.watermarks, read.watermarks);
+    assert_eq!(ahead.repeats, read.repeats);
     read
 }
 
@@ -307,6 +326,23 @@ fn write_parquet(path: &Path, rows: &RecordBatch) {
 }
 
 #[test]
+fn row_groups_that_are_decoded_ahead_keep_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let decoded = decode(0, &traffic(folder.path()));
+    let history = folder.path().join("history");
+    fs::create_dir(&history).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(37));
+    let file = File::create(history.join("groups.parquet")).unwrap();
+    let schema = decoded.rows.schema();
+    let mut writer = ArrowWriter::try_new(file, schema, Some(properties.build())).unwrap();
+    writer.write(&decoded.rows).unwrap();
+    let groups = writer.close().unwrap().num_row_groups();
+    assert!(groups > 10, "{groups} row groups");
+    // This reads ahead too.
+    assert_reads_back(&history, &decoded);
+}
+
+#[test]
 fn a_file_may_hold_several_partitions() {
     let folder = tempfile::tempdir().unwrap();
     let lines = traffic(folder.path());
@@ -417,14 +453,14 @@ fn damaged_history_is_an_error_and_never_a_panic() {
     let mut dice = Dice(11);
     let settings = TopicSettings::new("t");
     let mut refused = 0;
-    for _ in 0..1500 {
+    for turn in 0..1500 {
         let mut damaged = sound.clone();
         for _ in 0..=dice.below(3) {
             let at = dice.below(damaged.len() as i64) as usize;
             damaged[at] = dice.below(256) as u8;
         }
         fs::write(path, &damaged).unwrap();
-        refused += usize::from(read(&history, 0, &settings).is_err());
+        refused += usize::from(read_ahead(&history, 0, &settings, turn % 2).is_err());
     }
     assert!(refused > 100, "{refused}");
     for length in 0..sound.len().min(400) {
@@ -512,6 +548,14 @@ fn rules_find_the_same_in_parquet_as_in_json_lines() {
         let again = over_files("backtest", &rules, Some(&config), &[input]);
         assert_eq!(again.status, 0, "{}", again.stderr);
         assert_eq!(again.stdout, backtest.stdout);
+    }
+    for threads in ["1", "2", "5"] {
+        let input = history.to_str().unwrap();
+        let arguments = ["--input", input, "--output", "-", "--threads", threads];
+        let [rules, config] = [&rules, &config].map(|path| path.to_str().unwrap());
+        let command = ["backtest", "--rules", rules, "--config", config];
+        let again = keyhawk(&[&command[..], &arguments].concat(), b"");
+        assert_eq!(again.stdout, backtest.stdout, "{}", again.stderr);
     }
     let replay = over_files(
         "replay",

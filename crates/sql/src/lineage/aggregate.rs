@@ -105,7 +105,7 @@ impl Preparation<'_> {
         for expr in &aggregate.aggr_expr {
             let expr = self.comparable(expr, &aggregate.input)?;
             let ordered = in_total_order(&expr, &input.time, &input.lineage)?;
-            aggregates.push(hoist.aggregate(&ordered));
+            aggregates.push(hoist.aggregate(&ordered, plan.schema())?);
         }
         let plan = hoist.below(plan)?;
         let extremes = ["min", "max"].map(|name| &self.state.aggregate_functions()[name]);

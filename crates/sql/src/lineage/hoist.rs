@@ -12,9 +12,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use datafusion::common::Column;
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 
 use super::Unprepared;
 
@@ -55,18 +56,23 @@ impl<'a> Hoist<'a> {
         }
     }
 
-    /// The arguments and conditions of an aggregate, which keeps its name.
-    pub(super) fn aggregate(&mut self, expr: &Expr) -> Expr {
-        match expr {
+    /// The arguments and conditions of an aggregate over `input`, which keeps its name.
+    pub(super) fn aggregate(&mut self, expr: &Expr, input: &DFSchema) -> Result<Expr, Unprepared> {
+        Ok(match expr {
             Expr::Alias(alias) => self
-                .aggregate(&alias.expr)
+                .aggregate(&alias.expr, input)?
                 .unalias()
                 .alias_qualified(alias.relation.clone(), &alias.name),
             Expr::AggregateFunction(AggregateFunction { func, params }) => {
                 let name = expr.schema_name().to_string();
                 let mut params = params.clone();
                 params.args = params.args.into_iter().map(|arg| self.expr(arg)).collect();
-                params.filter = params.filter.map(|filter| Box::new(self.expr(*filter)));
+                if let Some(filter) = params.filter.take() {
+                    // Otherwise a condition of another type is made a truth value, which can fail, within
+                    // the aggregate.
+                    let filter = filter.cast_to(&DataType::Boolean, input)?;
+                    params.filter = Some(Box::new(self.expr(filter)));
+                }
                 for by in &mut params.order_by {
                     by.expr = self.expr(by.expr.clone());
                 }
@@ -80,7 +86,7 @@ impl<'a> Hoist<'a> {
                 }
             }
             other => other.clone(),
-        }
+        })
     }
 
     /// The arguments, conditions and keys of a window function.

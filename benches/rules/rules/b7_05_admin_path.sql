@@ -1,0 +1,7 @@
+/*
+severity = "low"
+entity   = "api_key"
+*/
+SELECT api_key, event_time, client_ip, path
+FROM events
+WHERE path LIKE '/admin/%'

@@ -1,0 +1,10 @@
+/*
+finds = "What each key did in the last ten minutes, every minute: for a million keys."
+*/
+SELECT api_key,
+       window_start,
+       window_end,
+       count(*) AS requests,
+       sum(response_bytes) AS response_bytes
+FROM hop(events, event_time, INTERVAL '1 minute', INTERVAL '10 minutes')
+GROUP BY api_key, window_start, window_end
