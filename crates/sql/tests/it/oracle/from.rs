@@ -83,7 +83,7 @@ pub const FROM: &[Production<MakeFrom>] = &[
         Some((From::Subquery(Box::new(query), alias), scope))
     }),
     production("from_window", Base, 2, |m, depth| m.windowed(depth)),
-    production("from_lookup", Tables, 3, |m, depth| lookup(m, depth)),
+    production("from_lookup", Tables, 3, lookup),
     production("from_window_join_rows", WindowJoin, 3, |m, _| {
         window_join(m)
     }),

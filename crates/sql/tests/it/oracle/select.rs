@@ -116,9 +116,9 @@ pub const SELECT: &[Production<MakeSelect>] = &[
             columns,
         })
     }),
-    production("aggregate", Base, 4, |m, depth| aggregate(m, depth)),
-    production("over", Base, 4, |m, depth| over(m, depth)),
-    production("session", Session, 2, |m, depth| session(m, depth)),
+    production("aggregate", Base, 4, aggregate),
+    production("over", Base, 4, over),
+    production("session", Session, 2, session),
     production("window_exists", WindowJoin, 1, |m, _| window_exists(m)),
     production("distinct", Aggregates, 1, |m, depth| {
         let (from, scope) = m.windowed(depth)?;
