@@ -187,6 +187,7 @@ fn table(
         rate,
         ratio,
         micros,
+        ..
     } in &figures
     {
         if !(rate.min.is_finite() && rate.min > 0.0) {

@@ -598,7 +598,7 @@ impl ProgramBuilder {
 
     /// Adds a node, or finds the one that means the same. `meaning` tells apart what the inputs and
     /// the schema do not: the expressions, in a canonical text of one line, in which a column of an
-    /// input is written by [`column`].
+    /// input is written by [`column()`].
     pub fn add(
         &mut self,
         kind: NodeKind,
