@@ -6,8 +6,8 @@
 //! ```
 //!
 //! DataFusion counts distinct integers of all groups in one set, and distinct texts in a set a group, to
-//! which it hands the rows group by group: ten times the cost where groups are many. Two texts have one
-//! number only if they are equal, so the counts are the same.
+//! which it hands the rows group by group. Two texts have one number only if they are equal, so the counts
+//! are the same.
 //!
 //! State: each distinct text once, for as long as the plan runs.
 
