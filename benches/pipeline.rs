@@ -18,9 +18,12 @@ use std::io::{self, Write};
 use std::process::{self, Command, ExitCode};
 use std::sync::Arc;
 
+use keyhawk_benches::arguments::number;
 use keyhawk_benches::log::Log;
 use keyhawk_benches::measure::{Bench, Figures, clock, measure};
-use keyhawk_benches::stages::{self, BATCH_ROWS, Setup, Totals};
+use keyhawk_benches::stages::{
+    BATCH_ROWS, BareDecode, Pipeline, Setup, Totals, single_rules, totals,
+};
 use keyhawk_benches::traffic::Traffic;
 use keyhawk_benches::{Result, machine, recorded};
 use keyhawk_events::Record;
@@ -67,11 +70,6 @@ impl Arguments {
             resident: false,
         };
         while let Some(word) = words.next() {
-            let mut number = || -> Result<usize> {
-                let number = words.next().and_then(|text| text.parse().ok());
-                let number = number.filter(|number| *number > 0);
-                Ok(number.ok_or_else(|| format!("{word} needs a number, at least 1"))?)
-            };
             match word.as_str() {
                 // `cargo bench` passes it to every bench.
                 "--bench" => {}
@@ -80,10 +78,10 @@ impl Arguments {
                     arguments.rounds = 1;
                     arguments.passes = 1;
                 }
-                "--keys" => arguments.keys = number()?,
-                "--events" => arguments.events = number()?,
-                "--rounds" => arguments.rounds = number()?,
-                "--passes" => arguments.passes = number()?,
+                "--keys" => arguments.keys = number(&word, &mut words)?,
+                "--events" => arguments.events = number(&word, &mut words)?,
+                "--rounds" => arguments.rounds = number(&word, &mut words)?,
+                "--passes" => arguments.passes = number(&word, &mut words)?,
                 "--resident" => arguments.resident = true,
                 _ => {
                     let known = "--quick, --keys N, --events N, --rounds N, --passes N, --resident";
@@ -96,18 +94,18 @@ impl Arguments {
 }
 
 /// All benches; the first is the measure of the others. Later benches are further lines.
-fn benches(setup: &Setup) -> Result<Vec<Bench<'_>>> {
+fn benches(setup: &Setup, bound_ms: i64) -> Result<Vec<Bench<'_>>> {
     let mut benches = vec![
-        Bench::new("bare serde_json decode", stages::bare),
-        Bench::new("decode to Arrow", |log| stages::decode(setup, log, false)),
-        Bench::new("with GeoIP", |log| stages::decode(setup, log, true)),
-        Bench::new("with the four rules", |log| {
-            stages::pipeline(setup, log, &setup.rules).map(drop)
+        Bench::new("bare serde_json decode", || Ok(BareDecode)),
+        Bench::new("decode to Arrow", move || setup.decode(bound_ms, false)),
+        Bench::new("with GeoIP", move || setup.decode(bound_ms, true)),
+        Bench::new("with the four rules", move || {
+            Pipeline::new(setup, bound_ms, &setup.rules)
         }),
     ];
-    for (name, rules) in stages::single_rules()? {
-        benches.push(Bench::new(format!("  {name} alone"), move |log| {
-            stages::pipeline(setup, log, &rules).map(drop)
+    for (name, rules) in single_rules()? {
+        benches.push(Bench::new(format!("  {name} alone"), move || {
+            Pipeline::new(setup, bound_ms, &rules)
         }));
     }
     Ok(benches)
@@ -176,7 +174,7 @@ fn table(
         log.len(),
         log.bytes() / log.len().max(1)
     )?;
-    let figures = measure(&mut benches(setup)?, log, arguments.rounds)?;
+    let figures = measure(&mut benches(setup, log.bound_ms)?, log, arguments.rounds)?;
     writeln!(
         out,
         "{:<28}{:>11}{:>24}{:>10}{:>8}{:>14}",
@@ -210,7 +208,7 @@ fn table(
     }
     let Totals {
         findings, emitted, ..
-    } = stages::pipeline(setup, log, &setup.rules)?;
+    } = totals(setup, log, &setup.rules)?;
     let rules = setup.rules.alerts.iter().zip(findings);
     let rules: Vec<String> = rules
         .map(|(rule, count)| format!("{} {count}", rule.name))

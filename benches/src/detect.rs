@@ -15,11 +15,12 @@ use keyhawk::history::Lines;
 use keyhawk::replay::{Reading, open, stream};
 use keyhawk::rule_set::RuleSet;
 use keyhawk_engine::{Machine, Step};
-use keyhawk_events::Decoder;
+use keyhawk_events::{Decoded, Decoder};
 
 use crate::Result;
 use crate::log::Log;
-use crate::stages::{BATCH_ROWS, Bare, Setup, all, check, topic};
+use crate::measure::run;
+use crate::stages::{Bare, Decode, Nowhere, Setup, Sink, all, check, topic};
 
 /// Bytes that are read from a file at once, as `replay` does.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -54,65 +55,76 @@ pub fn bare_lines(log: &Log, path: &Path) -> Result<()> {
     all(events, log)
 }
 
-/// Decode to the columns that these rules read.
+/// A stage that decodes a log of this bound to the columns that these rules read.
 ///
 /// # Errors
-/// Some record was no event, or late; a file that cannot be read.
-pub fn decode(setup: &Setup, log: &Log, file: Option<&Path>, rules: &RuleSet) -> Result<()> {
-    let mut decoder = decoder(setup, log, rules)?;
-    let mut events = 0;
-    if let Some(path) = file {
-        let mut lines = Lines::open(path, decoder)?;
-        let mut more = true;
-        while more {
-            let (decoded, is_more) = lines.read()?;
-            events += check(black_box(decoded).counts)?;
-            more = is_more;
-        }
-        return all(events, log);
+/// Settings that contradict each other.
+pub fn decode(setup: &Setup, bound_ms: i64, rules: &RuleSet) -> Result<Decode<Nowhere>> {
+    Ok(Decode::new(decoder(setup, bound_ms, rules)?, Nowhere))
+}
+
+/// Decodes the lines of a file to the columns that these rules read.
+///
+/// # Errors
+/// Some line was no event, or late; a file that cannot be read.
+pub fn decode_in_file(setup: &Setup, log: &Log, path: &Path, rules: &RuleSet) -> Result<()> {
+    let mut lines = Lines::open(path, decoder(setup, log.bound_ms, rules)?)?;
+    let (mut events, mut more) = (0, true);
+    while more {
+        let (decoded, is_more) = lines.read()?;
+        events += check(black_box(decoded).counts)?;
+        more = is_more;
     }
-    for record in log.records() {
-        decoder.push(record);
-        if decoder.rows() == BATCH_ROWS {
-            events += check(black_box(decoder.finish()).counts)?;
-        }
-    }
-    events += check(black_box(decoder.finish()).counts)?;
     all(events, log)
 }
 
-/// Decode and the rules, to their findings and to the end of time; says how many findings there are.
+/// A stage that decodes a log of this bound and runs the rules, to their findings.
+///
+/// # Errors
+/// Settings that contradict each other.
+pub fn detect(setup: &Setup, bound_ms: i64, rules: &RuleSet) -> Result<Decode<Findings>> {
+    let machine = Machine::new(Arc::clone(&rules.compiled.program), "bench")?;
+    let findings = Findings { machine, count: 0 };
+    Ok(Decode::new(decoder(setup, bound_ms, rules)?, findings))
+}
+
+/// How many findings these rules have in a log.
 ///
 /// # Errors
 /// Some record was no event, or late; a file that cannot be read; the engine met a broken invariant.
-pub fn detect(setup: &Setup, log: &Log, file: Option<&Path>, rules: &RuleSet) -> Result<u64> {
-    match file {
-        Some(path) => detect_in_file(setup, log, path, rules),
-        None => detect_in_memory(setup, log, rules),
+pub fn findings(setup: &Setup, log: &Log, file: Option<&Path>, rules: &RuleSet) -> Result<u64> {
+    if let Some(path) = file {
+        return detect_in_file(setup, log, path, rules);
+    }
+    let mut stage = detect(setup, log.bound_ms, rules)?;
+    run(&mut stage, log)?;
+    Ok(stage.sink.count)
+}
+
+/// The machine of some rules, and how many findings it had.
+pub struct Findings {
+    machine: Machine,
+    count: u64,
+}
+
+impl Sink for Findings {
+    fn batch(&mut self, decoded: Decoded) -> Result<()> {
+        let step = self.machine.process(&decoded.events, &decoded.watermarks)?;
+        self.count += found(&step);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.count += found(&self.machine.finish()?);
+        Ok(())
     }
 }
 
-fn detect_in_memory(setup: &Setup, log: &Log, rules: &RuleSet) -> Result<u64> {
-    let mut decoder = decoder(setup, log, rules)?;
-    let mut machine = Machine::new(Arc::clone(&rules.compiled.program), "bench")?;
-    let (mut events, mut findings) = (0, 0);
-    for record in log.records() {
-        decoder.push(record);
-        if decoder.rows() == BATCH_ROWS {
-            let decoded = decoder.finish();
-            events += check(decoded.counts)?;
-            findings += found(&machine.process(&decoded.events, &decoded.watermarks)?);
-        }
-    }
-    let decoded = decoder.finish();
-    events += check(decoded.counts)?;
-    findings += found(&machine.process(&decoded.events, &decoded.watermarks)?);
-    findings += found(&machine.finish()?);
-    all(events, log)?;
-    Ok(findings)
-}
-
-fn detect_in_file(setup: &Setup, log: &Log, path: &Path, rules: &RuleSet) -> Result<u64> {
+/// The same of the lines of a file, as `replay` reads it; says how many findings there are.
+///
+/// # Errors
+/// As [`findings`].
+pub fn detect_in_file(setup: &Setup, log: &Log, path: &Path, rules: &RuleSet) -> Result<u64> {
     let reading = Reading {
         topic: topic(log.bound_ms),
         fingerprinter: Arc::clone(&setup.fingerprinter),
@@ -129,15 +141,8 @@ fn detect_in_file(setup: &Setup, log: &Log, path: &Path, rules: &RuleSet) -> Res
     Ok(findings)
 }
 
-fn decoder(setup: &Setup, log: &Log, rules: &RuleSet) -> Result<Decoder> {
-    Ok(Decoder::new(
-        Arc::clone(&rules.schema),
-        Some(&rules.compiled.columns),
-        topic(log.bound_ms),
-        0,
-        Arc::clone(&setup.fingerprinter),
-        Arc::clone(&setup.geo),
-    )?)
+fn decoder(setup: &Setup, bound_ms: i64, rules: &RuleSet) -> Result<Decoder> {
+    setup.decoder(bound_ms, &rules.schema, &rules.compiled.columns)
 }
 
 fn found(step: &Step) -> u64 {

@@ -1,5 +1,7 @@
 //! A log of one partition in memory: payloads one after the other, as a consumer would hand them on.
 
+use std::ops::Range;
+
 use keyhawk_events::Record;
 
 /// Payloads with their record times.
@@ -44,18 +46,29 @@ impl Log {
 
     /// The payloads in order.
     pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.records.iter().map(|record| record.0));
-        let spans = begins.zip(&self.records);
-        spans.map(|(begin, (end, _))| &self.bytes[begin..*end])
+        self.records().filter_map(|record| record.payload)
     }
 
     /// The records in order; offsets count from 0.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let payloads = self.payloads().zip(&self.records).zip(0..);
-        payloads.map(|((payload, (_, record_time_ms)), offset)| Record {
-            payload: Some(payload),
-            offset,
-            record_time_ms: Some(*record_time_ms),
+        self.slice(0..self.len())
+    }
+
+    /// The records with these offsets.
+    pub fn slice(&self, offsets: Range<usize>) -> impl Iterator<Item = Record<'_>> {
+        let mut begin = match offsets.start {
+            0 => 0,
+            first => self.records[first - 1].0,
+        };
+        let records = (offsets.start as i64..).zip(&self.records[offsets]);
+        records.map(move |(offset, (end, record_time_ms))| {
+            let payload = &self.bytes[begin..*end];
+            begin = *end;
+            Record {
+                payload: Some(payload),
+                offset,
+                record_time_ms: Some(*record_time_ms),
+            }
         })
     }
 }

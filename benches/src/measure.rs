@@ -1,36 +1,88 @@
-//! The measuring loop: one round runs every bench once, so that a machine that slows down slows all.
+//! The measuring loop: the benches take turns slice by slice of the log, so that a machine that slows
+//! down slows all of them alike.
 //!
 //! ```text
-//!   warm-up   a b c
-//!   round 1   a b c  ─▶ ratio of each to the first, within the round
-//!   round 2   a b c  ─▶ …
+//!   warm-up                  as below, its times forgotten
+//!   round 1   slice 1   a b c
+//!             slice 2   a b c
+//!             …                 ─▶ ratio of each to the first, within the round
+//!   round 2   …
 //!   figure    median over the rounds; least and most beside it
 //! ```
 //!
-//! The time is the CPU time of this thread where the kernel tells it (Linux), so that what else runs
-//! on the machine takes nothing from the figure but caches and clock speed.
+//! The time is the CPU time of this thread where the system tells it, so that what else runs on the
+//! machine takes nothing from the figure but caches and clock speed. These change within seconds where a
+//! processor is shared; a slice takes a tenth of one or two, so that both sides of a ratio meet the same,
+//! and what a bench finds in the caches is its own but for the slice's beginning.
 
-use std::fs;
+use std::ops::Range;
 use std::time::{Duration, Instant};
+
+use cpu_time::ThreadTime;
 
 use crate::Result;
 use crate::log::Log;
+use crate::stages::BATCH_ROWS;
 
-/// Something that takes in a whole log and is timed doing so.
+/// Records that one bench takes in before the next has its turn: whole batches, so that no batch is cut
+/// that would not be cut otherwise.
+const SLICE_ROWS: usize = 8 * BATCH_ROWS;
+
+/// What takes in a log from its beginning and is timed doing so.
+pub trait Stage {
+    /// Takes in the records with these offsets, which follow those of the call before.
+    ///
+    /// # Errors
+    /// A record that is no event, or late.
+    fn take(&mut self, log: &Log, offsets: Range<usize>) -> Result<()>;
+
+    /// Brings it to an end, once, behind the last record.
+    ///
+    /// # Errors
+    /// Not every record of the log was taken in.
+    fn finish(&mut self, log: &Log) -> Result<()>;
+}
+
+/// A stage that takes the whole log in one go, such as one that reads it from a file.
+pub struct Whole<F>(pub F);
+
+impl<F: FnMut(&Log) -> Result<()>> Stage for Whole<F> {
+    fn take(&mut self, _log: &Log, _offsets: Range<usize>) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, log: &Log) -> Result<()> {
+        (self.0)(log)
+    }
+}
+
+/// Lets a stage take in a whole log.
+///
+/// # Errors
+/// What the stage returns.
+pub fn run(stage: &mut impl Stage, log: &Log) -> Result<()> {
+    stage.take(log, 0..log.len())?;
+    stage.finish(log)
+}
+
+/// A stage that is timed.
 pub struct Bench<'a> {
     /// How the tables call it.
     pub name: String,
-    run: Box<Run<'a>>,
+    start: Box<Start<'a>>,
 }
 
-type Run<'a> = dyn FnMut(&Log) -> Result<()> + 'a;
+type Start<'a> = dyn FnMut() -> Result<Box<dyn Stage + 'a>> + 'a;
 
 impl<'a> Bench<'a> {
-    /// `run` starts anew each time, and fails where it did not take in the whole log.
-    pub fn new(name: impl Into<String>, run: impl FnMut(&Log) -> Result<()> + 'a) -> Self {
+    /// `start` makes the stage anew for each round.
+    pub fn new<S: Stage + 'a>(
+        name: impl Into<String>,
+        mut start: impl FnMut() -> Result<S> + 'a,
+    ) -> Self {
         Bench {
             name: name.into(),
-            run: Box::new(run),
+            start: Box::new(move || Ok(Box::new(start()?))),
         }
     }
 }
@@ -90,13 +142,11 @@ impl Figures {
 pub fn measure(benches: &mut [Bench<'_>], log: &Log, rounds: usize) -> Result<Vec<Figures>> {
     let mut rates: Vec<Vec<f64>> = vec![Vec::with_capacity(rounds); benches.len()];
     for round in 0..=rounds {
-        for (bench, rates) in benches.iter_mut().zip(&mut rates) {
-            let started = Clock::now();
-            (bench.run)(log)?;
-            let taken = started.elapsed();
-            if round > 0 {
+        let times = one_round(benches, log)?;
+        if round > 0 {
+            for (rates, time) in rates.iter_mut().zip(times) {
                 // A clock that ticks slower than a short run makes no infinite rate.
-                rates.push(log.len() as f64 / taken.as_secs_f64().max(1e-9));
+                rates.push(log.len() as f64 / time.as_secs_f64().max(1e-9));
             }
         }
     }
@@ -116,23 +166,49 @@ pub fn measure(benches: &mut [Bench<'_>], log: &Log, rounds: usize) -> Result<Ve
     Ok(figures.collect())
 }
 
+/// The time that each bench takes for the log, from its start to its end.
+fn one_round(benches: &mut [Bench<'_>], log: &Log) -> Result<Vec<Duration>> {
+    let mut times = vec![Duration::ZERO; benches.len()];
+    let mut stages = Vec::with_capacity(benches.len());
+    for (bench, time) in benches.iter_mut().zip(&mut times) {
+        let started = Clock::now();
+        stages.push((bench.start)()?);
+        *time += started.elapsed();
+    }
+    for begin in (0..log.len()).step_by(SLICE_ROWS) {
+        let offsets = begin..log.len().min(begin + SLICE_ROWS);
+        for (stage, time) in stages.iter_mut().zip(&mut times) {
+            let started = Clock::now();
+            stage.take(log, offsets.clone())?;
+            *time += started.elapsed();
+        }
+    }
+    for (mut stage, time) in stages.into_iter().zip(&mut times) {
+        let started = Clock::now();
+        stage.finish(log)?;
+        drop(stage);
+        *time += started.elapsed();
+    }
+    Ok(times)
+}
+
 /// CPU time of this thread, or else the wall clock.
 enum Clock {
-    Cpu(Duration),
+    Cpu(ThreadTime),
     Wall(Instant),
 }
 
 impl Clock {
     fn now() -> Self {
-        match cpu_time() {
-            Some(time) => Clock::Cpu(time),
-            None => Clock::Wall(Instant::now()),
+        match ThreadTime::try_now() {
+            Ok(time) => Clock::Cpu(time),
+            Err(_) => Clock::Wall(Instant::now()),
         }
     }
 
     fn elapsed(&self) -> Duration {
         match self {
-            Clock::Cpu(started) => cpu_time().unwrap_or_default().saturating_sub(*started),
+            Clock::Cpu(started) => started.elapsed(),
             Clock::Wall(started) => started.elapsed(),
         }
     }
@@ -140,17 +216,10 @@ impl Clock {
 
 /// Which clock the figures are of.
 pub fn clock() -> &'static str {
-    match cpu_time() {
-        Some(_) => "CPU time of one thread",
-        None => "wall clock",
+    match Clock::now() {
+        Clock::Cpu(_) => "CPU time of one thread",
+        Clock::Wall(_) => "wall clock",
     }
-}
-
-/// The first field of `schedstat`: nanoseconds that the thread has run.
-fn cpu_time() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanos: u64 = text.split_whitespace().next()?.parse().ok()?;
-    (nanos > 0).then(|| Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]
@@ -165,21 +234,38 @@ mod tests {
         assert_eq!(even.median, 2.5);
     }
 
+    /// Spins for each record, and counts what it takes in.
+    struct Spin {
+        turns: u64,
+        taken: usize,
+    }
+
+    impl Stage for Spin {
+        fn take(&mut self, _log: &Log, offsets: Range<usize>) -> Result<()> {
+            assert_eq!(offsets.start, self.taken);
+            self.taken = offsets.end;
+            for turn in 0..self.turns * offsets.len() as u64 {
+                std::hint::black_box(turn);
+            }
+            Ok(())
+        }
+
+        fn finish(&mut self, log: &Log) -> Result<()> {
+            assert_eq!(self.taken, log.len());
+            Ok(())
+        }
+    }
+
     #[test]
     fn the_first_bench_is_the_measure_of_the_others() {
         let mut log = Log::new(0);
-        log.push(0, |out| out.push(b' '));
-        let spin = |turns: u64| {
-            move |_: &Log| {
-                for turn in 0..turns {
-                    std::hint::black_box(turn);
-                }
-                Ok(())
-            }
-        };
+        for _ in 0..SLICE_ROWS + SLICE_ROWS / 2 {
+            log.push(0, |out| out.push(b' '));
+        }
+        let spin = |turns: u64| move || Ok(Spin { turns, taken: 0 });
         let mut benches = [
-            Bench::new("short", spin(20_000_000)),
-            Bench::new("long", spin(200_000_000)),
+            Bench::new("short", spin(200)),
+            Bench::new("long", spin(2000)),
         ];
         let figures = measure(&mut benches, &log, 3).unwrap();
         assert_eq!(figures[0].ratio.median, 1.0);

@@ -9,10 +9,13 @@ use std::path::Path;
 
 use crate::arguments::{number, value};
 use crate::cases::{Case, MANY_RULES, MANY_RULES_COST_MAX, OF_DECODE, ONE_RULE, cases};
-use crate::detect::{bare_lines, decode, detect, write_lines};
-use crate::measure::{Bench, Figures, Spread, clock, measure};
+use crate::detect::{
+    bare_lines, decode, decode_in_file, detect, detect_in_file, findings, write_lines,
+};
+use crate::log::Log;
+use crate::measure::{Bench, Figures, Spread, Whole, clock, measure};
 use crate::scratch::Scratch;
-use crate::stages::{self, BATCH_ROWS, Setup};
+use crate::stages::{BATCH_ROWS, BareDecode, Setup};
 use crate::traffic::Traffic;
 use crate::{Result, machine};
 
@@ -130,12 +133,14 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     )?;
 
     let mut timed = Vec::new();
-    let mut benches = vec![Bench::new("bare serde_json decode", stages::bare)];
+    let mut benches = vec![Bench::new("bare serde_json decode", || Ok(BareDecode))];
     if let Some(path) = file {
-        benches.push(Bench::new("  the same, off the file", move |log| {
-            bare_lines(log, path)
+        let read = move |log: &Log| bare_lines(log, path);
+        benches.push(Bench::new("  the same, off the file", move || {
+            Ok(Whole(read))
         }));
     }
+    let (setup, bound_ms) = (&setup, log.bound_ms);
     for case in &cases {
         let rules = match &case.every_row {
             Some(rules) if arguments.every_row => rules,
@@ -143,23 +148,30 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         };
         let decoded = (case.name == OF_DECODE).then_some(benches.len());
         if decoded.is_some() {
-            let setup = &setup;
-            benches.push(Bench::new("  B1's columns to Arrow", move |log| {
-                decode(setup, log, file, rules)
-            }));
+            let name = "  B1's columns to Arrow";
+            benches.push(match file {
+                Some(path) => {
+                    let read = move |log: &Log| decode_in_file(setup, log, path, rules);
+                    Bench::new(name, move || Ok(Whole(read)))
+                }
+                None => Bench::new(name, move || decode(setup, bound_ms, rules)),
+            });
         }
         timed.push(Timed {
             case,
             bench: benches.len(),
             decoded,
-            findings: detect(&setup, &log, file, rules)?,
-            output_rows: output_rows(case, &setup, &log, file)?,
+            findings: findings(setup, &log, file, rules)?,
+            output_rows: output_rows(case, setup, &log, file)?,
         });
-        let setup = &setup;
         let name = format!("{} {}", case.name, case.what);
-        benches.push(Bench::new(name, move |log| {
-            detect(setup, log, file, rules).map(drop)
-        }));
+        benches.push(match file {
+            Some(path) => {
+                let read = move |log: &Log| detect_in_file(setup, log, path, rules).map(drop);
+                Bench::new(name, move || Ok(Whole(read)))
+            }
+            None => Bench::new(name, move || detect(setup, bound_ms, rules)),
+        });
     }
     let figures = measure(&mut benches, &log, rounds)?;
     table(&timed, &figures, log.len(), out)
@@ -177,13 +189,8 @@ struct Timed<'a> {
 }
 
 /// How many rows the windows of a case have.
-fn output_rows(
-    case: &Case,
-    setup: &Setup,
-    log: &crate::log::Log,
-    file: Option<&Path>,
-) -> Result<Option<u64>> {
-    let count = |rules| detect(setup, log, file, rules);
+fn output_rows(case: &Case, setup: &Setup, log: &Log, file: Option<&Path>) -> Result<Option<u64>> {
+    let count = |rules| findings(setup, log, file, rules);
     case.every_row.as_deref().map(count).transpose()
 }
 

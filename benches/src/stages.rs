@@ -9,18 +9,21 @@
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use keyhawk::partition::{Partition, Processed};
 use keyhawk::rule_set::{RuleSet, RuleTexts};
 use keyhawk_events::{
-    Counts, DEVELOPMENT_SECRET, Decoder, Fingerprinter, GeoConfig, GeoDatabases, TopicSettings,
+    Counts, DEVELOPMENT_SECRET, Decoded, Decoder, EventsSchema, Fingerprinter, GeoConfig,
+    GeoDatabases, TopicSettings,
 };
 use serde::Deserialize;
 
 use crate::Result;
 use crate::log::Log;
+use crate::measure::{Stage, run};
 
 /// Records that are decoded into one batch: the default of the Kafka source.
 pub const BATCH_ROWS: usize = 8192;
@@ -68,8 +71,12 @@ impl Setup {
         })
     }
 
-    /// The decoder of a log's partition, for the columns that the shipped rules read.
-    fn decoder(&self, log: &Log, geo: bool) -> Result<Decoder> {
+    /// Decode of a log of this bound to the columns that the shipped rules read, with those of GeoIP or
+    /// without.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn decode(&self, bound_ms: i64, geo: bool) -> Result<Decode<Nowhere>> {
         let is_read = |column: &&String| geo || !GEO_COLUMNS.contains(&column.as_str());
         let columns: BTreeSet<String> = self
             .rules
@@ -79,10 +86,24 @@ impl Setup {
             .filter(is_read)
             .cloned()
             .collect();
+        let decoder = self.decoder(bound_ms, &self.rules.schema, &columns)?;
+        Ok(Decode::new(decoder, Nowhere))
+    }
+
+    /// A decoder of a log of this bound, to these columns.
+    ///
+    /// # Errors
+    /// A column that the table does not have.
+    pub(crate) fn decoder(
+        &self,
+        bound_ms: i64,
+        schema: &Arc<EventsSchema>,
+        columns: &BTreeSet<String>,
+    ) -> Result<Decoder> {
         Ok(Decoder::new(
-            Arc::clone(&self.rules.schema),
-            Some(&columns),
-            topic(log.bound_ms),
+            Arc::clone(schema),
+            Some(columns),
+            topic(bound_ms),
             0,
             Arc::clone(&self.fingerprinter),
             Arc::clone(&self.geo),
@@ -146,49 +167,136 @@ pub(crate) struct Bare<'a> {
 }
 
 /// `serde_json` into a borrowed struct, and nothing else.
-///
-/// # Errors
-/// A payload that is no event.
-pub fn bare(log: &Log) -> Result<()> {
-    for payload in log.payloads() {
-        black_box(serde_json::from_slice::<Bare<'_>>(payload)?);
+pub struct BareDecode;
+
+impl Stage for BareDecode {
+    fn take(&mut self, log: &Log, offsets: Range<usize>) -> Result<()> {
+        for payload in log.slice(offsets).filter_map(|record| record.payload) {
+            black_box(serde_json::from_slice::<Bare<'_>>(payload)?);
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn finish(&mut self, _log: &Log) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// Decode to batches, with or without GeoIP and its columns.
-///
-/// # Errors
-/// Some record was no event, or late.
-pub fn decode(setup: &Setup, log: &Log, geo: bool) -> Result<()> {
-    let mut decoder = setup.decoder(log, geo)?;
-    let mut events = 0;
-    for record in log.records() {
-        decoder.push(record);
-        if decoder.rows() == BATCH_ROWS {
-            events += check(black_box(decoder.finish()).counts)?;
+/// Decode to batches, and to whatever a sink makes of them.
+pub struct Decode<S> {
+    decoder: Decoder,
+    events: u64,
+    pub(crate) sink: S,
+}
+
+/// What takes the batches of a decoder.
+pub trait Sink {
+    /// Takes one in.
+    ///
+    /// # Errors
+    /// The engine met a broken invariant.
+    fn batch(&mut self, decoded: Decoded) -> Result<()>;
+
+    /// Comes to the end of time.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    fn end(&mut self) -> Result<()>;
+}
+
+/// Batches are dropped.
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn batch(&mut self, decoded: Decoded) -> Result<()> {
+        black_box(decoded);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<S: Sink> Decode<S> {
+    /// The batches of this decoder go to that sink.
+    pub fn new(decoder: Decoder, sink: S) -> Self {
+        Decode {
+            decoder,
+            events: 0,
+            sink,
         }
     }
-    events += check(black_box(decoder.finish()).counts)?;
-    all(events, log)
+
+    fn hand_on(&mut self) -> Result<()> {
+        let decoded = self.decoder.finish();
+        self.events += check(decoded.counts)?;
+        self.sink.batch(decoded)
+    }
+}
+
+impl<S: Sink> Stage for Decode<S> {
+    fn take(&mut self, log: &Log, offsets: Range<usize>) -> Result<()> {
+        for record in log.slice(offsets) {
+            self.decoder.push(record);
+            if self.decoder.rows() == BATCH_ROWS {
+                self.hand_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, log: &Log) -> Result<()> {
+        self.hand_on()?;
+        self.sink.end()?;
+        all(self.events, log)
+    }
 }
 
 /// The whole pipeline of a partition, to alerts and proposals, and to the end of time.
+pub struct Pipeline {
+    partition: Partition,
+    totals: Totals,
+}
+
+impl Pipeline {
+    /// For a log of this bound, under these rules.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn new(setup: &Setup, bound_ms: i64, rules: &Arc<RuleSet>) -> Result<Self> {
+        Ok(Pipeline {
+            partition: setup.partition(bound_ms, rules)?,
+            totals: Totals::default(),
+        })
+    }
+}
+
+impl Stage for Pipeline {
+    fn take(&mut self, log: &Log, offsets: Range<usize>) -> Result<()> {
+        for record in log.slice(offsets) {
+            self.partition.push(record);
+            if self.partition.pending() == BATCH_ROWS {
+                self.totals.add(&black_box(self.partition.process()?))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, log: &Log) -> Result<()> {
+        self.totals.add(&black_box(self.partition.finish()?))?;
+        all(self.totals.events, log)
+    }
+}
+
+/// What the pipeline finds in a log.
 ///
 /// # Errors
 /// Some record was no event, or late; the engine met a broken invariant.
-pub fn pipeline(setup: &Setup, log: &Log, rules: &Arc<RuleSet>) -> Result<Totals> {
-    let mut partition = setup.partition(log.bound_ms, rules)?;
-    let mut totals = Totals::default();
-    for record in log.records() {
-        partition.push(record);
-        if partition.pending() == BATCH_ROWS {
-            totals.add(&black_box(partition.process()?))?;
-        }
-    }
-    totals.add(&black_box(partition.finish()?))?;
-    all(totals.events, log)?;
-    Ok(totals)
+pub fn totals(setup: &Setup, log: &Log, rules: &Arc<RuleSet>) -> Result<Totals> {
+    let mut pipeline = Pipeline::new(setup, log.bound_ms, rules)?;
+    run(&mut pipeline, log)?;
+    Ok(pipeline.totals)
 }
 
 /// What a pipeline found.
