@@ -24,14 +24,12 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMillisecondType};
 use arrow::row::{RowConverter, SortField};
-use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::FillLimits;
 
+use super::keyed::Keyed;
 use super::state::{read_optional, take_array, text, write_optional};
 use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
-use crate::evaluate::evaluate;
-use crate::keys::RowKeys;
 use crate::program::KeyBy;
 use crate::rows::{Release, Rows};
 
@@ -47,7 +45,7 @@ const NONE: i64 = i64::MIN;
 pub(crate) struct Fill {
     limits: FillLimits,
     bound: usize,
-    keys: Groups,
+    keys: Keyed,
     schema: SchemaRef,
     rows: RowConverter,
     /// Rows after which windows may have to be filled, by the bound of their window.
@@ -61,11 +59,6 @@ pub(crate) struct Fill {
     /// The greatest event time that the last snapshot holds.
     greatest_saved: Option<i64>,
     numbers: Vec<u32>,
-}
-
-enum Groups {
-    Topic,
-    Columns(Vec<Arc<dyn PhysicalExpr>>, Arc<RowConverter>, RowKeys),
 }
 
 /// Rows of one window, and the numbers of their groups. A row counts as long as it is its group's last.
@@ -103,24 +96,12 @@ impl Fill {
         input: &Schema,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let keys = match keys {
-            KeyBy::Topic => Groups::Topic,
-            KeyBy::Columns(expressions) => {
-                let fields = expressions
-                    .iter()
-                    .map(|expr| expr.data_type(input).map(SortField::new).within(OPERATOR))
-                    .collect::<Result<_>>()?;
-                let converter = Arc::new(RowConverter::new(fields).within(OPERATOR)?);
-                let known = RowKeys::new(&converter);
-                Groups::Columns(expressions.clone(), converter, known)
-            }
-        };
         let fields = input.fields().iter();
         let fields = fields.map(|field| SortField::new(field.data_type().clone()));
         Ok(Fill {
             limits,
             bound,
-            keys,
+            keys: Keyed::new(OPERATOR, keys, input)?,
             schema,
             rows: RowConverter::new(fields.collect()).within(OPERATOR)?,
             pending: BTreeMap::new(),
@@ -146,25 +127,7 @@ impl Fill {
 
     /// Numbers the group of each row.
     fn number(&mut self, rows: &Rows, context: &mut Context<'_>) -> Result<()> {
-        self.numbers.clear();
-        let groups = match &mut self.keys {
-            Groups::Topic => {
-                debug_assert!(rows.keys.null_count() == 0);
-                self.numbers.extend(rows.keys.values().iter().copied());
-                context.keys.len()
-            }
-            Groups::Columns(expressions, converter, known) => {
-                let columns = expressions
-                    .iter()
-                    .map(|expr| evaluate(expr, &rows.batch, context.failed, OPERATOR))
-                    .collect::<Result<Vec<_>>>()?;
-                let values = converter.convert_columns(&columns).within(OPERATOR)?;
-                for row in &values {
-                    self.numbers.push(known.intern(row.as_ref()));
-                }
-                known.len()
-            }
-        };
+        let groups = self.keys.number(rows, context, &mut self.numbers)?;
         let room = groups.max(self.known.len());
         self.known.resize(room, Known::default());
         Ok(())
@@ -235,26 +198,18 @@ impl Fill {
             for number in pending.batches.into_iter().flat_map(|(_, numbers)| numbers) {
                 let known = std::mem::take(&mut self.known[number as usize]);
                 if known.saved {
-                    self.gone.push(self.keys.bytes(number, context));
+                    self.gone.push(state_key(&self.keys, number, context));
                 }
-                if let Groups::Columns(_, _, keys) = &mut self.keys {
-                    keys.remove(number);
-                }
+                self.keys.forget(number);
             }
         }
         Ok(())
     }
 }
 
-impl Groups {
-    /// The group's value, by which its state is saved: behind a byte, since the topic's key may be empty.
-    fn bytes(&self, number: u32, context: &Context<'_>) -> Vec<u8> {
-        let value = match self {
-            Groups::Topic => context.keys.value(number).as_bytes(),
-            Groups::Columns(_, _, known) => known.bytes(number),
-        };
-        [&[1], value].concat()
-    }
+/// What a group's state is saved by: its value behind a byte, since the topic's key may be empty.
+fn state_key(keys: &Keyed, number: u32, context: &Context<'_>) -> Vec<u8> {
+    [&[1], keys.bytes(number, context)].concat()
 }
 
 /// Takes out the rows whose groups have had a later one.
@@ -400,7 +355,7 @@ impl Operator for Fill {
                     state.extend(at.to_le_bytes());
                     state.extend(values.row(row).as_ref());
                     changes.push(StateRow {
-                        key: self.keys.bytes(number, context),
+                        key: state_key(&self.keys, number, context),
                         state: Some(state),
                     });
                 }
@@ -439,10 +394,7 @@ impl Operator for Fill {
                 None => None,
             };
             let at = i64::from_le_bytes(take_array(&mut state)?);
-            let number = match &mut self.keys {
-                Groups::Topic => context.keys.intern(text(key)?),
-                Groups::Columns(_, _, known) => known.intern(key),
-            };
+            let number = self.keys.restore(key, context)?;
             windows
                 .entry(at)
                 .or_default()
@@ -476,25 +428,14 @@ impl Operator for Fill {
         // Rows wait with all of their columns, so that these are the same, in the same places.
         let Fill { keys, schema, .. } = std::mem::replace(self, *same_kind(old, OPERATOR)?);
         self.schema = schema;
-        if let (
-            Groups::Columns(expressions, converter, _),
-            Groups::Columns(new, new_converter, _),
-        ) = (&mut self.keys, keys)
-        {
-            *expressions = new;
-            *converter = new_converter;
-        }
+        self.keys.read_as(keys);
         Ok(())
     }
 
     fn memory(&self) -> usize {
-        let keys = match &self.keys {
-            Groups::Topic => 0,
-            Groups::Columns(_, _, known) => known.memory(),
-        };
         let batches = self.pending.values().flat_map(|pending| &pending.batches);
         let batches = batches
             .map(|(rows, numbers)| rows.batch.get_array_memory_size() + numbers.capacity() * 16);
-        keys + self.known.capacity() * size_of::<Known>() + batches.sum::<usize>()
+        self.keys.memory() + self.known.capacity() * size_of::<Known>() + batches.sum::<usize>()
     }
 }

@@ -12,6 +12,7 @@ mod filter;
 mod groups;
 mod hop;
 mod key_index;
+mod keyed;
 mod lookup;
 mod order;
 mod over;

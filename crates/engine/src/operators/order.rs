@@ -8,7 +8,8 @@
 //! In:    a time column Timestamp(ms, UTC), not null; columns of lineage that break ties.
 //! Out:   the same columns; nothing is emitted before the watermark moves.
 //! State: the rows whose time the watermark has not passed: those of the allowed lateness. They stay in
-//!        the batches in which they came, so that a row is copied once.
+//!        the batches in which they came, and are copied when they leave; small batches are put together
+//!        before.
 //! Batch: the Sort that stands below every OVER in the logical plan.
 
 use std::cmp::Ordering;
@@ -49,7 +50,7 @@ pub(crate) struct Order {
     saved: Vec<Vec<u8>>,
 }
 
-/// A batch as it arrived. A row is copied once, when it leaves.
+/// A batch as it arrived, or small ones put together.
 struct Pending {
     rows: Rows,
     /// Those that have not left, rising.
@@ -292,13 +293,12 @@ impl Operator for Order {
 
     fn snapshot(&mut self, context: &Context<'_>) -> Result<Vec<StateRow>> {
         let mut state = Vec::new();
-        for Pending { rows, waiting } in &self.pending {
+        for rows in self.waiting()? {
             let converted = self
                 .rows
                 .convert_columns(rows.batch.columns())
                 .within(OPERATOR)?;
-            for &row in waiting {
-                let row = row as usize;
+            for row in 0..rows.len() {
                 // The whole row is its key: rows are told apart by their lineage.
                 let key = converted.row(row).as_ref().to_vec();
                 let topic_key = match rows.keys.is_null(row) {
@@ -370,9 +370,11 @@ impl Operator for Order {
     }
 
     fn memory(&self) -> usize {
-        self.pending
-            .iter()
-            .map(|pending| pending.rows.batch.get_array_memory_size())
-            .sum()
+        // Rows that have left a batch of which others wait are in memory still.
+        let pending = self.pending.iter().map(|pending| {
+            let waiting = pending.waiting.capacity() * size_of::<u32>();
+            pending.rows.batch.get_array_memory_size() + waiting
+        });
+        pending.sum()
     }
 }

@@ -23,16 +23,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
-use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::KeyedFold;
 
 use super::groups::NONE;
+use super::keyed::Keyed;
 use super::state::{LittleEndian, read_whole, split};
 use super::{Context, Operator, StateRow, same_kind};
 use crate::error::{Error, In, Result};
 use crate::evaluate::evaluate;
-use crate::keys::RowKeys;
 use crate::program::{KeyBy, OverFunction, Retention};
 use crate::rows::Rows;
 
@@ -48,7 +47,7 @@ const NEVER: i64 = i64::MAX;
 
 /// State of every function for every key.
 pub(crate) struct Over {
-    keys: Partition,
+    keys: Keyed,
     retention: Retention,
     functions: Vec<Function>,
     schema: SchemaRef,
@@ -66,11 +65,6 @@ pub(crate) struct Over {
 struct Function {
     fold: Box<dyn KeyedFold>,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
-}
-
-enum Partition {
-    Topic,
-    Columns(Vec<Arc<dyn PhysicalExpr>>, Arc<RowConverter>, RowKeys),
 }
 
 /// What is known of a key besides the state in its slot.
@@ -120,18 +114,6 @@ impl Over {
         input: &Schema,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let keys = match keys {
-            KeyBy::Topic => Partition::Topic,
-            KeyBy::Columns(expressions) => {
-                let fields = expressions
-                    .iter()
-                    .map(|expr| expr.data_type(input).map(SortField::new).within(OPERATOR))
-                    .collect::<Result<_>>()?;
-                let converter = Arc::new(RowConverter::new(fields).within(OPERATOR)?);
-                let known = RowKeys::new(&converter);
-                Partition::Columns(expressions.clone(), converter, known)
-            }
-        };
         let functions = functions
             .iter()
             .map(|function| {
@@ -143,7 +125,7 @@ impl Over {
             })
             .collect::<Result<_>>()?;
         Ok(Over {
-            keys,
+            keys: Keyed::new(OPERATOR, keys, input)?,
             retention: retention.clone(),
             functions,
             schema,
@@ -153,29 +135,6 @@ impl Over {
             gone: Vec::new(),
             numbers: Vec::new(),
         })
-    }
-
-    /// Numbers the partition of each row, and says how many partitions there are.
-    fn number(&mut self, rows: &Rows, context: &mut Context<'_>) -> Result<usize> {
-        self.numbers.clear();
-        match &mut self.keys {
-            Partition::Topic => {
-                // A plan partitioned by the topic's key filters out rows without it.
-                self.numbers.extend(rows.keys.values().iter().copied());
-                Ok(context.keys.len())
-            }
-            Partition::Columns(expressions, converter, known) => {
-                let columns = expressions
-                    .iter()
-                    .map(|expr| evaluate(expr, &rows.batch, context.failed, OPERATOR))
-                    .collect::<Result<Vec<_>>>()?;
-                let values = converter.convert_columns(&columns).within(OPERATOR)?;
-                for row in &values {
-                    self.numbers.push(known.intern(row.as_ref()));
-                }
-                Ok(known.len())
-            }
-        }
     }
 
     /// Puts the slot of each row's key in the place of its number. Returns the slots of keys that started
@@ -238,25 +197,13 @@ impl Over {
                 }
                 let known = std::mem::take(&mut self.known[key as usize]);
                 if known.saved {
-                    self.gone.push(self.keys.bytes(key, context));
+                    self.gone.push(self.keys.bytes(key, context).to_vec());
                 }
-                if let Partition::Columns(_, _, keys) = &mut self.keys {
-                    keys.remove(key);
-                }
+                self.keys.forget(key);
                 idle.push(known.slot);
             }
         }
         self.free(&idle)
-    }
-}
-
-impl Partition {
-    /// The key's value, by which its state is saved.
-    fn bytes(&self, key: u32, context: &Context<'_>) -> Vec<u8> {
-        match self {
-            Partition::Topic => context.keys.value(key).as_bytes().to_vec(),
-            Partition::Columns(_, _, known) => known.bytes(key).to_vec(),
-        }
     }
 }
 
@@ -287,8 +234,7 @@ impl Operator for Over {
         if rows.is_empty() {
             return Ok(());
         }
-        debug_assert!(!matches!(self.keys, Partition::Topic) || rows.keys.null_count() == 0);
-        let keys = self.number(rows, context)?;
+        let keys = self.keys.number(rows, context, &mut self.numbers)?;
         self.known
             .resize(keys.max(self.known.len()), Known::default());
         let left = self.find_slots(rows, context)?;
@@ -350,7 +296,7 @@ impl Operator for Over {
                 state.extend(section);
             }
             changes.push(StateRow {
-                key: self.keys.bytes(key as u32, context),
+                key: self.keys.bytes(key as u32, context).to_vec(),
                 state: Some(state),
             });
         }
@@ -362,16 +308,7 @@ impl Operator for Over {
             let Some(mut state) = row.state.as_deref() else {
                 continue;
             };
-            let key = match &mut self.keys {
-                Partition::Topic => {
-                    let text = std::str::from_utf8(&row.key).map_err(|error| Error::State {
-                        operator: OPERATOR,
-                        detail: error.to_string(),
-                    })?;
-                    context.keys.intern(text)
-                }
-                Partition::Columns(_, _, known) => known.intern(&row.key),
-            };
+            let key = self.keys.restore(&row.key, context)?;
             let room = self.known.len().max(key as usize + 1);
             self.known.resize(room, Known::default());
             let known = &mut self.known[key as usize];
@@ -408,14 +345,7 @@ impl Operator for Over {
         self.schema = schema;
         // For how long keys are known is part of the meaning; the time may be another column.
         self.retention = retention;
-        if let (
-            Partition::Columns(expressions, converter, _),
-            Partition::Columns(new, new_converter, _),
-        ) = (&mut self.keys, keys)
-        {
-            *expressions = new;
-            *converter = new_converter;
-        }
+        self.keys.read_as(keys);
         let slots = self.known.iter().map(|known| known.slot);
         let slots: Vec<u32> = slots.filter(|slot| *slot != NONE).collect();
         for (old, new) in self.functions.iter_mut().zip(functions) {
@@ -435,12 +365,9 @@ impl Operator for Over {
     }
 
     fn memory(&self) -> usize {
-        let keys = match &self.keys {
-            Partition::Topic => 0,
-            Partition::Columns(_, _, known) => known.memory(),
-        };
         let looks = self.looks.values().map(|keys| keys.capacity() * 4 + 32);
-        keys + self.known.capacity() * size_of::<Known>()
+        self.keys.memory()
+            + self.known.capacity() * size_of::<Known>()
             + self.slots.free.capacity() * 4
             + looks.sum::<usize>()
             + self
