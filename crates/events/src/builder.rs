@@ -27,20 +27,31 @@ pub(crate) enum Builder {
 
 impl Builder {
     pub(crate) fn new(ty: Ty) -> Self {
+        Self::with_capacity(ty, 0)
+    }
+
+    /// With room for so many rows.
+    fn with_capacity(ty: Ty, rows: usize) -> Self {
         match ty {
-            Ty::Text => Self::Text(StringViewBuilder::new()),
-            Ty::TextList => Self::TextList(ListBuilder::new(StringViewBuilder::new())),
-            Ty::Integer => Self::Integer(Int64Builder::new()),
-            Ty::Int32 => Self::Int32(Int32Builder::new()),
+            Ty::Text => Self::Text(StringViewBuilder::with_capacity(rows)),
+            Ty::TextList => {
+                let items = StringViewBuilder::with_capacity(rows);
+                Self::TextList(ListBuilder::with_capacity(items, rows))
+            }
+            Ty::Integer => Self::Integer(Int64Builder::with_capacity(rows)),
+            Ty::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
             Ty::Decimal => {
-                let built = Decimal128Builder::new()
+                let built = Decimal128Builder::with_capacity(rows)
                     .with_precision_and_scale(PRECISION as u8, SCALE as i8)
                     .expect("38 digits, 18 of them behind the point, are a valid decimal type");
                 Self::Decimal(built)
             }
-            Ty::Boolean => Self::Boolean(BooleanBuilder::new()),
-            Ty::Float => Self::Float(Float64Builder::new()),
-            Ty::Time => Self::Time(TimestampMillisecondBuilder::new().with_timezone("UTC")),
+            Ty::Boolean => Self::Boolean(BooleanBuilder::with_capacity(rows)),
+            Ty::Float => Self::Float(Float64Builder::with_capacity(rows)),
+            Ty::Time => {
+                let built = TimestampMillisecondBuilder::with_capacity(rows);
+                Self::Time(built.with_timezone("UTC"))
+            }
         }
     }
 
@@ -154,17 +165,29 @@ impl Builder {
         }
     }
 
-    pub(crate) fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Text(builder) => Arc::new(builder.finish()),
-            Self::TextList(builder) => Arc::new(builder.finish()),
-            Self::Integer(builder) => Arc::new(builder.finish()),
-            Self::Int32(builder) => Arc::new(builder.finish()),
-            Self::Decimal(builder) => Arc::new(builder.finish()),
-            Self::Boolean(builder) => Arc::new(builder.finish()),
-            Self::Float(builder) => Arc::new(builder.finish()),
-            Self::Time(builder) => Arc::new(builder.finish()),
-            Self::Whole(given) => given.take().expect(GIVEN),
+    /// The values, which leave; there is room for `rows` new ones.
+    fn finish(&mut self, rows: usize) -> ArrayRef {
+        let ty = match self {
+            Self::Text(_) => Ty::Text,
+            Self::TextList(_) => Ty::TextList,
+            Self::Integer(_) => Ty::Integer,
+            Self::Int32(_) => Ty::Int32,
+            Self::Decimal(_) => Ty::Decimal,
+            Self::Boolean(_) => Ty::Boolean,
+            Self::Float(_) => Ty::Float,
+            Self::Time(_) => Ty::Time,
+            Self::Whole(given) => return given.take().expect(GIVEN),
+        };
+        match std::mem::replace(self, Self::with_capacity(ty, rows)) {
+            Self::Text(mut builder) => Arc::new(builder.finish()),
+            Self::TextList(mut builder) => Arc::new(builder.finish()),
+            Self::Integer(mut builder) => Arc::new(builder.finish()),
+            Self::Int32(mut builder) => Arc::new(builder.finish()),
+            Self::Decimal(mut builder) => Arc::new(builder.finish()),
+            Self::Boolean(mut builder) => Arc::new(builder.finish()),
+            Self::Float(mut builder) => Arc::new(builder.finish()),
+            Self::Time(mut builder) => Arc::new(builder.finish()),
+            Self::Whole(given) => given.expect(GIVEN),
         }
     }
 }
@@ -176,9 +199,11 @@ fn wrong_type() {
     debug_assert!(false, "a column's origin and its type disagree");
 }
 
-/// Takes the rows out of the builders.
+/// Takes the rows out of the builders, which then have room for as many: one batch is mostly as large as
+/// the one before it.
 pub(crate) fn finish(schema: &SchemaRef, builders: &mut [Builder], rows: usize) -> RecordBatch {
-    let arrays = builders.iter_mut().map(Builder::finish).collect();
+    let arrays = builders.iter_mut().map(|builder| builder.finish(rows));
+    let arrays = arrays.collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
         .expect("every row adds one value to every builder, and required columns are never null")

@@ -13,56 +13,127 @@ use std::sync::Arc;
 use arrayvec::ArrayString;
 use arrow::array::{ArrayRef, UInt32Array};
 use foldhash::fast::RandomState;
+use prefetch_index::prefetch_index;
 
 use crate::address;
 use crate::geoip::{GeoCache, GeoDatabases};
 use crate::schema::{Geo, Ty};
 
-/// Places for addresses, a power of two: 2.5 MB a partition.
+/// Places for addresses, a power of two: 1 MB a partition.
 const PLACES: usize = 16_384;
-/// A longer text is no address, but for one with a long zone id, which is not worth remembering.
-const TEXT_LENGTH_MAX: usize = 48;
-/// Of an IPv6 address with all its digits: `2001:0db8:…` has 39 characters.
-const IP_LENGTH_MAX: usize = 39;
-/// The same with `/64` behind it.
-const NET_LENGTH_MAX: usize = IP_LENGTH_MAX + 3;
+/// `[2001:0db8:…]:44321` has 47 characters, the address itself 39. With a longer text come a zone id, or
+/// an address not written canonically; it is not remembered.
+const TEXTS_LENGTH_MAX: usize = 48;
 
-/// Where a call came from. All in one place, so that a known client is one stretch of memory.
-#[derive(Clone, Default)]
-pub(crate) struct Client {
-    /// As the gateway wrote it.
-    text: ArrayString<TEXT_LENGTH_MAX>,
+/// How networks end: the /24 of an IPv4 address, the /64 of an IPv6 address.
+const NET_ENDS: [&str; 2] = ["0/24", "::/64"];
+
+/// Where a call came from.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'a> {
     /// The canonical text.
-    pub(crate) ip: ArrayString<IP_LENGTH_MAX>,
-    /// Its /24 or /64.
-    pub(crate) net: ArrayString<NET_LENGTH_MAX>,
+    pub(crate) ip: &'a str,
+    /// Its /24 or /64, in two pieces.
+    pub(crate) net: [&'a str; 2],
     /// The number of its GeoIP record; 0 where no column of it is read.
     pub(crate) geo: u32,
+}
+
+/// A client that is remembered, in one cache line: there are more places than a processor's nearer
+/// caches hold, and a call reads one of them.
+///
+/// ```text
+///   [2001:db8::9]:443        as the gateway wrote it
+///    └───┬────┘
+///        ip, which is mostly part of it and otherwise stands behind it
+///    └──┬───┘ + ::/64        the network begins as the address does
+/// ```
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Place {
+    texts: ArrayString<TEXTS_LENGTH_MAX>,
+    text_length: u8,
+    ip_begin: u8,
+    ip_length: u8,
+    net_length: u8,
+    /// Which of the ends of networks.
+    net_end: u8,
+    geo: u32,
+}
+
+const _: () = assert!(size_of::<Place>() == 64);
+
+impl Place {
+    /// None where it does not fit.
+    fn new(text: &str, ip: &str, net: &str, geo: u32) -> Option<Self> {
+        let mut texts = ArrayString::from(text).ok()?;
+        let ip_begin = match text.find(ip) {
+            Some(begin) => begin,
+            None => {
+                texts.try_push_str(ip).ok()?;
+                text.len()
+            }
+        };
+        let mut ends = NET_ENDS.iter().zip(0..);
+        let (begin, net_end) = ends.find_map(|(end, number)| {
+            let begin = net.strip_suffix(end)?;
+            ip.starts_with(begin).then_some((begin, number))
+        })?;
+        Some(Place {
+            texts,
+            text_length: text.len() as u8,
+            ip_begin: ip_begin as u8,
+            ip_length: ip.len() as u8,
+            net_length: begin.len() as u8,
+            net_end,
+            geo,
+        })
+    }
+
+    #[inline]
+    fn text(&self) -> &str {
+        &self.texts[..usize::from(self.text_length)]
+    }
+
+    #[inline]
+    fn client(&self) -> Client<'_> {
+        let ip = &self.texts[usize::from(self.ip_begin)..][..usize::from(self.ip_length)];
+        Client {
+            ip,
+            net: [
+                &ip[..usize::from(self.net_length)],
+                NET_ENDS[usize::from(self.net_end)],
+            ],
+            geo: self.geo,
+        }
+    }
 }
 
 /// What was seen before, and the databases to look up the rest. An address has one place, by the hash
 /// of its text, and the last one there is the one remembered.
 pub(crate) struct Clients {
-    places: Box<[Client]>,
+    places: Box<[Place]>,
     hasher: RandomState,
     geo: GeoCache,
     /// The columns of GeoIP records that are read.
     columns: Vec<(Geo, Ty)>,
+    /// What was last learned, for a client that fits into no place.
     ip: String,
     net: String,
+    number: u32,
 }
 
 impl Clients {
     /// Clients with these columns of their GeoIP records; without one, no record is looked up.
     pub(crate) fn new(databases: Arc<GeoDatabases>, geo: &[(Geo, Ty)]) -> Self {
         Self {
-            // One more, for what is not remembered.
-            places: vec![Client::default(); PLACES + 1].into(),
+            places: vec![Place::default(); PLACES].into(),
             hasher: RandomState::default(),
             geo: GeoCache::new(databases, geo),
             columns: geo.to_vec(),
             ip: String::new(),
             net: String::new(),
+            number: 0,
         }
     }
 
@@ -73,7 +144,7 @@ impl Clients {
     /// Uses other databases from now on. The numbers of records that rows have hold.
     pub(crate) fn set_databases(&mut self, databases: Arc<GeoDatabases>) {
         self.geo.set_databases(databases);
-        self.places.fill(Client::default());
+        self.places.fill(Place::default());
     }
 
     /// A column of the GeoIP records with these numbers.
@@ -85,7 +156,7 @@ impl Clients {
     pub(crate) fn batch_is_finished(&mut self) {
         if self.geo.is_full() {
             self.geo.clear();
-            self.places.fill(Client::default());
+            self.places.fill(Place::default());
         }
     }
 
@@ -97,11 +168,23 @@ impl Clients {
         }
     }
 
+    /// Brings the place of a client nearer, which will soon be asked for: it is mostly in no near cache,
+    /// and other work can be done until it is there.
+    #[inline]
+    pub(crate) fn prefetch(&self, text: &str) {
+        prefetch_index(&self.places, self.place(text));
+    }
+
+    #[inline]
+    fn place(&self, text: &str) -> usize {
+        self.hasher.hash_one(text) as usize % PLACES
+    }
+
     /// The place of the client that `text` names, good until the next call; None for no address.
     #[inline]
     pub(crate) fn find(&mut self, text: &str) -> Option<usize> {
-        let place = self.hasher.hash_one(text) as usize % PLACES;
-        if !text.is_empty() && self.places[place].text == *text {
+        let place = self.place(text);
+        if !text.is_empty() && self.places[place].text() == text {
             return Some(place);
         }
         self.learn(text, place)
@@ -109,28 +192,29 @@ impl Clients {
 
     fn learn(&mut self, text: &str, place: usize) -> Option<usize> {
         let address = address::parse(text)?;
-        let (place, text) = match ArrayString::from(text) {
-            Ok(text) => (place, text),
-            Err(_) => (PLACES, ArrayString::new()),
-        };
         address::write(address, &mut self.ip, &mut self.net);
-        let fits = "an address has no more than 39 characters";
-        self.places[place] = Client {
-            text,
-            ip: ArrayString::from(&self.ip).expect(fits),
-            net: ArrayString::from(&self.net).expect(fits),
-            geo: match self.columns.is_empty() {
-                true => 0,
-                false => self.geo.lookup(address),
-            },
+        self.number = match self.columns.is_empty() {
+            true => 0,
+            false => self.geo.lookup(address),
         };
+        let Some(known) = Place::new(text, &self.ip, &self.net, self.number) else {
+            return Some(PLACES);
+        };
+        self.places[place] = known;
         Some(place)
     }
 
     /// The client at a place.
     #[inline]
-    pub(crate) fn get(&self, place: usize) -> &Client {
-        &self.places[place]
+    pub(crate) fn get(&self, place: usize) -> Client<'_> {
+        match self.places.get(place) {
+            Some(known) => known.client(),
+            None => Client {
+                ip: &self.ip,
+                net: [&self.net, ""],
+                geo: self.number,
+            },
+        }
     }
 }
 
@@ -146,17 +230,34 @@ mod tests {
     fn an_address_is_the_same_again_in_every_writing_and_after_others_took_its_place() {
         let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &KIND);
         let long_zone = format!("fe80::1%{}", "z".repeat(100));
+        let longest = "[2001:1db8:1111:2222:3333:4444:5555:6666]:65535".to_owned();
         for round in 0..3 {
             for (text, ip, net) in [
                 ("203.0.113.9", "203.0.113.9", "203.0.113.0/24"),
                 ("203.0.113.9:443", "203.0.113.9", "203.0.113.0/24"),
+                (
+                    "2001:db8:1:2:3:4:5:6",
+                    "2001:db8:1:2:3:4:5:6",
+                    "2001:db8:1:2::/64",
+                ),
+                ("[2001:db8::9]:65535", "2001:db8::9", "2001:db8::/64"),
+                ("2001:0DB8::0009", "2001:db8::9", "2001:db8::/64"),
+                (&longest, &longest[1..40], "2001:1db8:1111:2222::/64"),
+                // Neither begins the network as the address does.
+                (
+                    "2001:0db8:0000:0000:0000:0000:0000:0009",
+                    "2001:db8::9",
+                    "2001:db8::/64",
+                ),
+                ("fe80::1:2:3:4:5", "fe80::1:2:3:4:5", "fe80:0:0:1::/64"),
+                ("::1", "::1", "::/64"),
                 ("::ffff:203.0.113.9", "203.0.113.9", "203.0.113.0/24"),
                 (&long_zone, "fe80::1", "fe80::/64"),
             ] {
                 let number = clients.find(text).unwrap();
                 let client = clients.get(number);
                 assert_eq!(
-                    (&*client.ip, &*client.net),
+                    (client.ip, &*client.net.concat()),
                     (ip, net),
                     "round {round}: {text}"
                 );
@@ -165,7 +266,7 @@ mod tests {
             for number in 0..2 * PLACES {
                 let text = format!("10.{}.{}.{round}", number >> 8, number & 255);
                 let place = clients.find(&text).unwrap();
-                assert_eq!(*clients.get(place).ip, *text);
+                assert_eq!(clients.get(place).ip, text);
             }
         }
     }

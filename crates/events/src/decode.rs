@@ -195,7 +195,7 @@ impl Decoder {
         if u32::try_from(payload.len()).is_err() {
             return self.bury(&record, payload, Refusal::of(DeadReason::TooLarge), None);
         }
-        let Ok(text) = std::str::from_utf8(payload) else {
+        let Ok(text) = simdutf8::basic::from_utf8(payload) else {
             return self.bury(&record, payload, Refusal::of(DeadReason::NotUtf8), None);
         };
         let mut spans = std::mem::take(&mut self.spans);
@@ -285,8 +285,13 @@ impl Decoder {
         spans: &[Span],
     ) -> std::result::Result<(), Refusal> {
         let plan = &self.plan;
-        let (clients, pending) = (&mut self.clients, &mut self.pending);
-        let mut row = Row::read(plan, self.settings.time, text, spans, clients, pending)?;
+        let (client_ip, api_key) = (spans[plan.client_ip], spans[plan.api_key]);
+        if client_ip.kind == Kind::Text && api_key.kind == Kind::Text {
+            self.clients.prefetch(client_ip.of(text));
+            self.credentials
+                .prefetch(api_key.of(text), &self.fingerprinter);
+        }
+        let mut row = Row::read(plan, self.settings.time, text, spans, &mut self.pending)?;
         let record_time = record.record_time_ms.filter(|time_ms| *time_ms >= 0);
         let trusted = if self.settings.step_ms_max.is_none() {
             record_time
@@ -297,18 +302,19 @@ impl Decoder {
         if future_ms > self.settings.future_ms_max {
             return Err(Refusal::at(DeadReason::FutureTime, "event_time"));
         }
+        row.suspect = is_suspect(&self.masker, &row, api_key);
+        let client = row::client(text, client_ip, &mut self.clients)?;
         let is_late = row.event_time < self.watermark();
 
         if let Some(credential) = &row.credential {
             let (known, fingerprint) = (&mut self.credentials, &mut self.texts.fingerprint);
             known.write(credential, &self.fingerprinter, fingerprint);
         }
-        row.suspect = is_suspect(&self.masker, &row, spans[plan.api_key]);
         let around = Surroundings {
             plan,
             masker: &self.masker,
             fingerprinter: &self.fingerprinter,
-            client: self.clients.get(row.client),
+            client: self.clients.get(client),
             record_time,
             offset: record.offset,
         };

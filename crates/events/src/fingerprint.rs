@@ -31,8 +31,13 @@ pub const DEVELOPMENT_SECRET: &[u8] = b"keyhawk development secret, not for prod
 const SECRET_LENGTH_MIN: usize = 16;
 /// Longest public prefix taken; providers' are below 20.
 const PREFIX_LENGTH_MAX: usize = 32;
-/// Hex digits of a fingerprint.
-const DIGITS: usize = 20;
+/// Most public prefixes taken: each is searched for in every payload.
+const PREFIXES_MAX: usize = 1_000;
+/// Bytes of the code in a fingerprint, two hex digits each.
+const CODE_BYTES: usize = 10;
+
+/// The first bytes of an HMAC.
+pub(crate) type Code = [u8; CODE_BYTES];
 
 /// Locks of the cache, so that partitions seldom wait for each other.
 const SHARDS: usize = 16;
@@ -54,8 +59,8 @@ pub struct Fingerprinter {
 
 #[derive(Default)]
 struct Shard {
-    young: HashMap<Box<str>, [u8; DIGITS], RandomState>,
-    old: HashMap<Box<str>, [u8; DIGITS], RandomState>,
+    young: HashMap<Box<str>, Code, RandomState>,
+    old: HashMap<Box<str>, Code, RandomState>,
     young_bytes: usize,
 }
 
@@ -64,7 +69,7 @@ impl Fingerprinter {
     ///
     /// # Errors
     /// The secret has fewer than 16 bytes; a prefix is empty, longer than 32 bytes, or holds a
-    /// character that no token has.
+    /// character that no token has; more than 1,000 prefixes.
     pub fn new(secret: &[u8], mut prefixes: Vec<String>) -> Result<Self> {
         if secret.len() < SECRET_LENGTH_MIN {
             return Err(Error::ShortSecret {
@@ -72,8 +77,10 @@ impl Fingerprinter {
                 length_min: SECRET_LENGTH_MIN,
             });
         }
-        for prefix in &prefixes {
-            let problem = if prefix.is_empty() {
+        for (number, prefix) in prefixes.iter().enumerate() {
+            let problem = if number == PREFIXES_MAX {
+                "is one more than the 1,000 that are taken; leave some out"
+            } else if prefix.is_empty() {
                 "is empty and would match everything; leave it out"
             } else if prefix.len() > PREFIX_LENGTH_MAX {
                 "is longer than 32 bytes; a public prefix is the part before the secret"
@@ -108,15 +115,22 @@ impl Fingerprinter {
 
     /// Writes the fingerprint over what `fingerprint` holds.
     pub(crate) fn write(&self, credential: &str, fingerprint: &mut String) {
+        let prefix = self.prefix_of(credential);
+        self.write_parts(prefix, self.code(credential), fingerprint);
+    }
+
+    /// Writes the fingerprint of a credential with this public prefix and code over `fingerprint`.
+    #[inline]
+    pub(crate) fn write_parts(&self, prefix: Prefix, code: Code, fingerprint: &mut String) {
         fingerprint.clear();
-        fingerprint.push_str(self.prefix_of(credential));
-        self.push_digits(credential, fingerprint);
+        fingerprint.push_str(self.prefix(prefix));
+        push_code(code, fingerprint);
     }
 
     /// The same digits without a prefix, for what is hashed but is no credential; writes over `hash`.
     pub(crate) fn write_hash(&self, value: &str, hash: &mut String) {
         hash.clear();
-        self.push_digits(value, hash);
+        push_code(self.code(value), hash);
     }
 
     /// The configured prefixes, the longest first.
@@ -124,24 +138,26 @@ impl Fingerprinter {
         &self.prefixes
     }
 
-    fn prefix_of(&self, credential: &str) -> &str {
+    /// The longest public prefix of a credential.
+    pub(crate) fn prefix_of(&self, credential: &str) -> Prefix {
         if self.prefixes.is_empty() || is_jwt(credential) {
-            return "";
+            return Prefix::default();
         }
-        let longest = self
-            .prefixes
-            .iter()
-            .find(|prefix| credential.starts_with(prefix.as_str()));
-        longest.map_or("", String::as_str)
+        let mut prefixes = (1..).zip(&self.prefixes);
+        let longest = prefixes.find(|(_, prefix)| credential.starts_with(prefix.as_str()));
+        Prefix(longest.map_or(0, |(number, _)| number))
     }
 
-    fn push_digits(&self, value: &str, text: &mut String) {
-        text.push('…');
-        let digits = self.digits(value);
-        text.push_str(std::str::from_utf8(&digits).expect("hex digits are ASCII"));
+    /// The text of a prefix.
+    pub(crate) fn prefix(&self, prefix: Prefix) -> &str {
+        match prefix.0 {
+            0 => "",
+            number => &self.prefixes[usize::from(number) - 1],
+        }
     }
 
-    fn digits(&self, value: &str) -> [u8; DIGITS] {
+    /// The code of a text; remembered, so that one seen before is not computed again.
+    pub(crate) fn code(&self, value: &str) -> Code {
         if value.len() > CACHED_LENGTH_MAX {
             return self.compute(value);
         }
@@ -149,28 +165,39 @@ impl Fingerprinter {
         // The low bits choose the bucket inside a map, so the high ones choose the map.
         let shard = &self.shards[(hash >> 60) as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digits) = shard.young.get(value) {
-            return *digits;
+        if let Some(code) = shard.young.get(value) {
+            return *code;
         }
-        let digits = match shard.old.get(value) {
-            Some(digits) => *digits,
+        let code = match shard.old.get(value) {
+            Some(code) => *code,
             None => self.compute(value),
         };
-        shard.insert(value, digits);
-        digits
+        shard.insert(value, code);
+        code
     }
 
-    fn compute(&self, value: &str) -> [u8; DIGITS] {
+    fn compute(&self, value: &str) -> Code {
         let mut mac = self.keyed.clone();
         mac.update(value.as_bytes());
-        let code = mac.finalize().into_bytes();
-        let mut digits = [0; DIGITS];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(code.iter()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
-        digits
+        let mac = mac.finalize().into_bytes();
+        let mut code = [0; CODE_BYTES];
+        code.copy_from_slice(&mac[..CODE_BYTES]);
+        code
     }
+}
+
+/// Which of the configured prefixes a credential has, counted from 1; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Prefix(u16);
+
+fn push_code(code: Code, text: &mut String) {
+    let mut digits = [0; 2 * CODE_BYTES];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(code) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+    text.push('…');
+    text.push_str(std::str::from_utf8(&digits).expect("hex digits are ASCII"));
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -186,7 +213,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 impl Shard {
     /// A credential enters the young generation; when that is half of the bound, the old one goes.
-    fn insert(&mut self, value: &str, digits: [u8; DIGITS]) {
+    fn insert(&mut self, value: &str, code: Code) {
         let full = self.young.len() >= SHARD_ENTRIES_MAX / 2
             || self.young_bytes + value.len() > SHARD_BYTES_MAX / 2;
         if full {
@@ -194,7 +221,7 @@ impl Shard {
             self.young_bytes = 0;
         }
         self.young_bytes += value.len();
-        self.young.insert(value.into(), digits);
+        self.young.insert(value.into(), code);
     }
 }
 

@@ -75,8 +75,6 @@ pub(crate) struct Row<'a> {
     pub(crate) text: &'a str,
     pub(crate) spans: &'a [Span],
     pub(crate) event_time: i64,
-    /// Its number in the partition's memory of clients.
-    pub(crate) client: usize,
     pub(crate) credential: Option<Cow<'a, str>>,
     /// Whether texts must be searched for credentials one by one.
     pub(crate) suspect: bool,
@@ -93,13 +91,12 @@ const AUTH_RESULTS: [&str; 6] = [
 ];
 
 impl<'a> Row<'a> {
-    /// Reads what can fail. `pending` is as long as the plan's columns.
+    /// Reads what can fail, but for the [`client`]. `pending` is as long as the plan's columns.
     pub(crate) fn read(
         plan: &Plan,
         meaning: TimeMeaning,
         text: &'a str,
         spans: &'a [Span],
-        clients: &mut Clients,
         pending: &mut [Pending],
     ) -> Result<Self, Refusal> {
         let latency_us = match plan.latency {
@@ -114,11 +111,10 @@ impl<'a> Row<'a> {
                 .and_then(time::in_range)
                 .map_err(|fault| Refusal::number(fault, "event_time"))?;
         }
-        let mut row = Self {
+        let row = Self {
             text,
             spans,
             event_time,
-            client: client(text, spans[plan.client_ip], clients)?,
             credential: credential(text, spans[plan.api_key])?,
             suspect: false,
             latency_us,
@@ -131,7 +127,6 @@ impl<'a> Row<'a> {
         for (column, pending) in plan.columns.iter().zip(pending) {
             *pending = row.pending(&column.source, &column.name)?;
         }
-        row.suspect = false;
         Ok(row)
     }
 
@@ -276,7 +271,8 @@ fn event_time(text: &str, span: Span) -> Result<i64, Refusal> {
     parsed.map_err(|fault| Refusal::number(fault, name))
 }
 
-fn client(text: &str, span: Span, clients: &mut Clients) -> Result<usize, Refusal> {
+/// The number of the client in the partition's memory.
+pub(crate) fn client(text: &str, span: Span, clients: &mut Clients) -> Result<usize, Refusal> {
     let name = "client_ip";
     let found = match span.kind {
         Kind::Absent => return Err(Refusal::at(DeadReason::MissingField, name)),
@@ -342,7 +338,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) masker: &'a Masker,
     pub(crate) fingerprinter: &'a Fingerprinter,
-    pub(crate) client: &'a Client,
+    pub(crate) client: Client<'a>,
     pub(crate) record_time: Option<i64>,
     pub(crate) offset: i64,
 }
@@ -373,8 +369,14 @@ pub(crate) fn append(
     for ((column, pending), builder) in columns {
         match &column.source {
             Source::EventTime => builder.integer(Some(row.event_time)),
-            Source::ClientIp => builder.text(Some(&around.client.ip)),
-            Source::ClientNet => builder.text(Some(&around.client.net)),
+            Source::ClientIp => builder.text(Some(around.client.ip)),
+            Source::ClientNet => {
+                let [begin, end] = around.client.net;
+                scratch.clear();
+                scratch.push_str(begin);
+                scratch.push_str(end);
+                builder.text(Some(scratch));
+            }
             Source::ApiKey => {
                 let by = around
                     .plan

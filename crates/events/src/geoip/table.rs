@@ -24,6 +24,7 @@ pub(crate) struct GeoTable {
 
 struct Column {
     field: Geo,
+    ty: Ty,
     values: Builder,
     /// The first of `values`, as many as it holds.
     finished: Option<ArrayRef>,
@@ -34,6 +35,7 @@ impl GeoTable {
     pub(crate) fn new(fields: &[(Geo, Ty)]) -> Self {
         let columns = fields.iter().map(|&(field, ty)| Column {
             field,
+            ty,
             values: Builder::of_shared_values(ty),
             finished: None,
         });
@@ -76,7 +78,7 @@ impl GeoTable {
     /// Forgets the records and their numbers.
     pub(crate) fn clear(&mut self) {
         for column in &mut self.columns {
-            column.values.finish();
+            column.values = Builder::of_shared_values(column.ty);
             column.finished = None;
         }
         self.length = 0;
