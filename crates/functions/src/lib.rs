@@ -62,7 +62,7 @@ pub use row_number::row_number_fold;
 pub use session::{SESSION, SessionLimits, session_functions};
 pub use travel::EARTH_RADIUS_KM;
 pub use window::WindowFunction;
-pub use window_bounds::{WINDOW_END, WINDOW_SHIFT, WINDOW_START, WINDOW_TIME};
+pub use window_bounds::{WINDOW_END, WINDOW_SHIFT, WINDOW_START, WINDOW_TIME, window_shift};
 
 /// Every window function of ours that SQL can call: `baseline` and `first_seen`.
 pub fn window_functions() -> Vec<WindowFunction> {

@@ -8,8 +8,8 @@
 //!
 //! The planner writes these calls where a query says `tumble`; their names begin with two underscores
 //! because no rule need know them. A third argument says how many windows are to be filled after one
-//! with rows, for whoever groups by the bound; the bound itself is the same. Division rounds down, so windows before 1970 are as long as the
-//! others. At the ends of the 64-bit range the bounds saturate.
+//! with rows, for whoever groups by the bound; the bound itself is the same. Division rounds down, so
+//! windows before 1970 are as long as the others. At the ends of the 64-bit range the bounds saturate.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -41,11 +41,14 @@ pub const WINDOW_SHIFT: &str = "__window_shift";
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     [Bound::Start, Bound::End, Bound::Time, Bound::Shift]
         .into_iter()
-        .map(|bound| {
-            let signature = Signature::user_defined(Volatility::Immutable);
-            Arc::new(ScalarUDF::from(WindowBound { bound, signature }))
-        })
+        .map(|bound| Arc::new(ScalarUDF::from(WindowBound::new(bound))))
         .collect()
+}
+
+/// [`WINDOW_SHIFT`], a few instructions a row; an interval subtracted from a time goes through calendar
+/// and time zone.
+pub fn window_shift() -> ScalarUDF {
+    ScalarUDF::from(WindowBound::new(Bound::Shift))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +63,15 @@ enum Bound {
 struct WindowBound {
     bound: Bound,
     signature: Signature,
+}
+
+impl WindowBound {
+    fn new(bound: Bound) -> Self {
+        WindowBound {
+            bound,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
+    }
 }
 
 impl Bound {

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, Unnest};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, Unnest, lit};
 use keyhawk_engine::program::{
     Aggregate as AggregateNode, AggregateKind, GroupColumn, KeyBy, NodeId, NodeKind, WindowPart,
 };
@@ -103,21 +103,7 @@ impl Lowering<'_> {
             (_, WindowPart::Time) => size_ms - 1,
         };
         let time = physical(&earlier(windows.bound.clone(), back_ms), from)?;
-        let mut groups = Vec::new();
-        let mut keys = Vec::new();
-        let mut origins = Vec::new();
-        for group in &aggregate.group_expr {
-            match self.origin(&aggregate.input, group) {
-                Origin::Window { part, .. } => groups.push(GroupColumn::Window(part)),
-                found => {
-                    let expr = physical(group, from)?;
-                    keys.push(Arc::clone(&expr));
-                    origins.push(found);
-                    groups.push(GroupColumn::Key(expr));
-                }
-            }
-        }
-        let (keys, keyed) = self.keys(keys, &origins, from)?;
+        let (groups, keys, keyed) = self.grouped(aggregate, from, |_| true)?;
         let aggregates = self.aggregates(aggregate, from)?;
         let what = match windows.kind {
             WindowKind::Hop { slide_ms } => format!("hop {size_ms} ms by {slide_ms} ms"),
@@ -170,24 +156,9 @@ impl Lowering<'_> {
         };
         let time = physical(&earlier(windows.bound.clone(), back_ms), from)?;
         let complete_ms = windows.complete_ms - windows.size_ms + slide_ms;
-        let mut groups = Vec::new();
-        let mut keys = Vec::new();
-        let mut origins = Vec::new();
-        for group in &aggregate.group_expr {
-            match self.origin(&aggregate.input, group) {
-                Origin::Window {
-                    part: WindowPart::Start,
-                    ..
-                } => groups.push(GroupColumn::Window(WindowPart::Start)),
-                found => {
-                    let expr = physical(group, from)?;
-                    keys.push(Arc::clone(&expr));
-                    origins.push(found);
-                    groups.push(GroupColumn::Key(expr));
-                }
-            }
-        }
-        let (keys, keyed) = self.keys(keys, &origins, from)?;
+        // It tumbles by the slide: of the hop's bounds only the start is one of its own.
+        let is_start = |part| part == WindowPart::Start;
+        let (groups, keys, keyed) = self.grouped(aggregate, from, is_start)?;
         let aggregates = self.aggregates(aggregate, from)?;
         let meaning = format!(
             "expanded hop {} ms by {slide_ms} ms complete {complete_ms} ms by {} compute {}",
@@ -204,6 +175,34 @@ impl Lowering<'_> {
             aggregates,
         };
         Ok(self.builder.add(kind, vec![node], schema, &meaning, keyed))
+    }
+
+    /// The grouping columns, those of them that tell groups of one window apart, and whether one partition
+    /// sees all rows of a group. `is_told` says which bounds the window itself gives.
+    fn grouped(
+        &mut self,
+        aggregate: &Aggregate,
+        from: &DFSchema,
+        is_told: impl Fn(WindowPart) -> bool,
+    ) -> Result<(Vec<GroupColumn>, KeyBy, bool), Unprepared> {
+        let mut groups = Vec::new();
+        let mut keys = Vec::new();
+        let mut origins = Vec::new();
+        for group in &aggregate.group_expr {
+            match self.origin(&aggregate.input, group) {
+                Origin::Window { part, .. } if is_told(part) => {
+                    groups.push(GroupColumn::Window(part));
+                }
+                found => {
+                    let expr = physical(group, from)?;
+                    keys.push(Arc::clone(&expr));
+                    origins.push(found);
+                    groups.push(GroupColumn::Key(expr));
+                }
+            }
+        }
+        let (keys, keyed) = self.keys(keys, &origins, from)?;
+        Ok((groups, keys, keyed))
     }
 
     /// How groups are told apart, and whether one partition sees all rows of one.
@@ -424,7 +423,7 @@ pub(super) fn computed_text(aggregates: &[AggregateNode], texts: Vec<String>) ->
 fn earlier(time: Expr, ms: i64) -> Expr {
     match ms {
         0 => time,
-        ms => time - Expr::Literal(ScalarValue::new_interval_mdn(0, 0, ms * 1_000_000), None),
+        ms => keyhawk_functions::window_shift().call(vec![time, lit(-ms)]),
     }
 }
 
