@@ -66,10 +66,27 @@ impl<'p> Words<'p> {
     /// A column of a node: its name, or what it is.
     pub(super) fn column(self, node: NodeId, column: usize) -> Text {
         let name = self.node(node).schema.field(column).name();
-        if is_plain(name) {
-            return Text::atom(name);
+        let text = match is_plain(name) {
+            true => Text::atom(name),
+            false => self.definition(node, column).cut(),
+        };
+        match self.is_of_rows(node, column) {
+            true => Text::atom(format!("the last {} with rows", text.text)),
+            false => text,
         }
-        self.definition(node, column).cut()
+    }
+
+    /// Whether a column is the bound of the window that had rows, above a fill of silent ones: the bound
+    /// of the window itself has the same name.
+    fn is_of_rows(self, node: NodeId, column: usize) -> bool {
+        let node = self.node(node);
+        match &node.kind {
+            NodeKind::Fill { bound, .. } => column == *bound,
+            NodeKind::Filter { .. } | NodeKind::Order { .. } | NodeKind::Unnest { .. } => {
+                self.is_of_rows(node.inputs[0], column)
+            }
+            _ => false,
+        }
     }
 
     /// A column of a node: its name, what the rule calls it, or what it is.

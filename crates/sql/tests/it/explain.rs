@@ -81,6 +81,13 @@ fn all_operators() -> Compiled {
                 "SELECT api_key, status FROM events WHERE status >= 500 AND path LIKE '/admin%'",
             ),
             (
+                "silent",
+                "SELECT api_key, window_end, n
+                 FROM (SELECT api_key, window_end, count(*) AS n
+                       FROM tumble(events, event_time, INTERVAL '1 minute', fill => 3) GROUP BY api_key, window_end)
+                 WHERE n = 0",
+            ),
+            (
                 "repeated",
                 "SELECT api_key, window_end, array_slice(array_agg(path ORDER BY event_time), 1, 5) AS paths
                  FROM hop(events, event_time, INTERVAL '2 minutes', INTERVAL '10 minutes')
@@ -148,6 +155,7 @@ fn a_delay_is_the_bound_and_what_windows_wait() {
         ("by_country", "10s to 1m 10s", false),
         ("hour_of_minutes", "10s to 1h 1m 10s", true),
         ("row_by_row", "at once", true),
+        ("silent", "10s to 1m 10s", true),
         ("repeated", "10s to 10m 10s", true),
     ];
     let expected = expected.map(|(rule, delay, keyed)| (rule.to_owned(), delay.to_owned(), keyed));
