@@ -107,6 +107,18 @@ pub const METRICS: &[Metric] = &[
         "How far a partition's watermark is behind the clock, by `topic` and `partition`.",
     ),
     metric(
+        "keyhawk_keys",
+        Kind::Gauge,
+        Unit::Count,
+        "Keys that a partition's rules have seen, by `topic` and `partition`.",
+    ),
+    metric(
+        "keyhawk_state_bytes",
+        Kind::Gauge,
+        Unit::Bytes,
+        "Memory that a partition's rules hold as state, by `topic` and `partition`.",
+    ),
+    metric(
         "keyhawk_archive_rows_total",
         Kind::Counter,
         Unit::Count,

@@ -34,7 +34,7 @@ impl Lane {
         }
     }
 
-    /// How it stands, for the console; sets its gauge as well.
+    /// How it stands, for the console; sets its gauges as well.
     pub(super) fn describe(
         &self,
         key: &TopicPartition,
@@ -53,6 +53,17 @@ impl Lane {
             let delay_s = now_ms.saturating_sub(watermark_ms) as f64 / 1000.0;
             watermark_delay(key).set(delay_s);
         }
+        let keys = self.partition.as_ref().map(Partition::keys);
+        let memory = self.partition.as_ref().map(Partition::memory);
+        if let (Some(keys), Some(memory)) = (keys, memory) {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "counts of what is in memory are far below 2^53"
+            )]
+            for (gauge, now) in state(key).into_iter().zip([keys, memory]) {
+                gauge.set(now as f64);
+            }
+        }
         json!({
             "topic": &*key.topic,
             "partition": key.partition,
@@ -61,14 +72,29 @@ impl Lane {
             "next_offset": delivery.and_then(|status| status.next_offset),
             "committed_offset": delivery.and_then(|status| status.committed_offset),
             "outputs_in_flight": delivery.map(|status| status.in_flight),
-            "keys": self.partition.as_ref().map(Partition::keys),
-            "memory_bytes": self.partition.as_ref().map(Partition::memory),
+            "keys": keys,
+            "memory_bytes": memory,
         })
     }
 }
 
+/// Sets the gauges of a partition that went to another instance back.
+pub(super) fn reset_gauges(key: &TopicPartition) {
+    watermark_delay(key).set(0.0);
+    state(key).iter().for_each(|gauge| gauge.set(0.0));
+}
+
+/// The gauges of a partition's state: its keys, and its bytes.
+fn state(key: &TopicPartition) -> [metrics::Gauge; 2] {
+    let [topic, partition] = [key.topic.to_string(), key.partition.to_string()];
+    [
+        metrics::gauge!("keyhawk_keys", "topic" => topic.clone(), "partition" => partition.clone()),
+        metrics::gauge!("keyhawk_state_bytes", "topic" => topic, "partition" => partition),
+    ]
+}
+
 /// The gauge of a partition's watermark.
-pub(super) fn watermark_delay(key: &TopicPartition) -> metrics::Gauge {
+fn watermark_delay(key: &TopicPartition) -> metrics::Gauge {
     metrics::gauge!(
         "keyhawk_watermark_delay_seconds",
         "topic" => key.topic.to_string(),

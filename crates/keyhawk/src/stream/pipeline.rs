@@ -412,7 +412,7 @@ impl Pipeline {
             .is_some_and(|lane| lane.assigned.epoch == epoch.0)
         {
             self.lanes.remove(key);
-            lane::watermark_delay(key).set(0.0);
+            lane::reset_gauges(key);
         }
         if self.lanes.is_empty() {
             self.status.set_ready(false);

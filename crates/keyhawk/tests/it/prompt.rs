@@ -209,6 +209,40 @@ fn the_shipped_views_can_be_asked() {
 }
 
 #[test]
+fn a_question_has_filled_windows_and_forgets_keys_as_the_stream_does() {
+    let history = History::new(false);
+    // The minute at 02:00 ends after the last call, so that no silence in it is certain yet.
+    let filled = "SELECT api_key, requests
+                  FROM (SELECT api_key, window_start, count(*) AS requests
+                        FROM tumble(events, event_time, INTERVAL '1 minute', fill => 2)
+                        GROUP BY api_key, window_start)
+                  ORDER BY api_key, window_start";
+    let expected = [
+        ["k1", "2"],
+        ["k1", "1"],
+        ["k2", "1"],
+        ["k2", "0"],
+        ["k3", "1"],
+    ];
+    assert_eq!(as_texts(&history.rows(filled)), expected);
+    write(
+        &history.rules.join("views/calls.sql"),
+        "/*\nretention = \"59s\"\n*/\n\
+         SELECT api_key, event_time, row_number() OVER (PARTITION BY api_key ORDER BY event_time) AS n\n\
+         FROM events\n",
+    );
+    let numbers = history.rows("SELECT api_key, n FROM calls ORDER BY api_key, event_time");
+    let expected = [
+        ["k1", "1"],
+        ["k1", "2"],
+        ["k1", "1"],
+        ["k2", "1"],
+        ["k3", "1"],
+    ];
+    assert_eq!(as_texts(&numbers), expected);
+}
+
+#[test]
 fn a_wrong_question_is_shown_with_a_caret_and_what_to_write() {
     let history = History::new(true);
     for (question, words) in [

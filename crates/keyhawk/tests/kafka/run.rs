@@ -158,6 +158,17 @@ fn run_publishes_exactly_what_the_log_holds_and_no_raw_key(
     }
     let late_rows = format!("keyhawk_late_rows_total {}", traffic.late.len());
     assert!(metrics.contains(&late_rows), "{late_rows} in {metrics}");
+    for gauge in ["keyhawk_keys{", "keyhawk_state_bytes{"] {
+        let lines = metrics.lines().filter(|line| line.starts_with(gauge));
+        let values: Vec<f64> = lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(values.len(), PARTITIONS, "{gauge} in {metrics}");
+        assert!(
+            values.iter().all(|value| *value > 0.0),
+            "{gauge} {values:?}"
+        );
+    }
     let ready: Value =
         serde_json::from_str(instance.get("/readyz").split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!(ready["ready"], true);
