@@ -105,7 +105,7 @@ mod tests {
             for bytes in [bytes, marked, (0..length).map(|at| at as u8).collect()] {
                 let mut marks = Marks::default();
                 for at in 0..=length {
-                    let next = bytes[at..].iter().position(|byte| is_mark(byte));
+                    let next = bytes[at..].iter().position(is_mark);
                     let expected = next.map_or(length, |next| at + next);
                     assert_eq!(
                         marks.next(&bytes, at),
