@@ -243,6 +243,8 @@ impl Lowering<'_> {
 
     fn unexpanded(&self, plan: &LogicalPlan) -> Result<Option<LogicalPlan>, Unprepared> {
         let allowed = match plan {
+            // Where hopping windows lie below already, the bound that is grouped by may be theirs.
+            LogicalPlan::Unnest(unnest) if self.is_above_hops(unnest) => return Ok(None),
             LogicalPlan::Unnest(unnest) => return at_own_time(unnest),
             LogicalPlan::SubqueryAlias(_) => true,
             LogicalPlan::Filter(filter) => !self.reads_bounds(&filter.input, &filter.predicate),
@@ -263,6 +265,16 @@ impl Lowering<'_> {
             },
             false => Ok(None),
         }
+    }
+
+    /// Whether rows have bounds of hopping windows before they are repeated for each of these windows.
+    fn is_above_hops(&self, unnest: &Unnest) -> bool {
+        let LogicalPlan::Projection(projection) = unnest.input.as_ref() else {
+            return false;
+        };
+        let input = &projection.input;
+        let mut places = 0..input.schema().fields().len();
+        places.any(|place| self.reads_bounds(input, &column_at(input.schema(), place)))
     }
 
     /// Whether an expression reads a bound of a hopping window.
