@@ -20,6 +20,7 @@ use arrow::{
 use crate::{
     Error, Result,
     state::{FNV_OFFSET, Reader, fnv1a},
+    text::StateText,
 };
 
 /// One type's way to keep values.
@@ -192,11 +193,11 @@ impl ValueColumn for Booleans {
     }
 }
 
-/// Texts, each in a string whose room is used again for the next.
+/// Texts; a network or a country has room in its slot.
 pub(crate) struct Texts;
 
 impl ValueColumn for Texts {
-    type Slot = String;
+    type Slot = StateText<24>;
     type Input = StringViewArray;
     type Output = StringViewBuilder;
 
@@ -209,12 +210,11 @@ impl ValueColumn for Texts {
     }
 
     fn store(input: &Self::Input, row: usize, slot: &mut Self::Slot) {
-        slot.clear();
-        slot.push_str(input.value(row));
+        slot.set(input.value(row));
     }
 
     fn compare(left: &Self::Slot, right: &Self::Slot) -> Ordering {
-        left.cmp(right)
+        left.as_bytes().cmp(right.as_bytes())
     }
 
     fn output(&self, rows: usize) -> Self::Output {
@@ -222,7 +222,7 @@ impl ValueColumn for Texts {
     }
 
     fn push(&self, output: &mut Self::Output, slot: &Self::Slot) {
-        output.append_value(slot);
+        output.append_value(&**slot);
     }
 
     fn push_null(&self, output: &mut Self::Output) {
@@ -240,13 +240,13 @@ impl ValueColumn for Texts {
     fn read(&self, reader: &mut Reader) -> Result<Self::Slot> {
         let len = reader.u32()? as usize;
         match std::str::from_utf8(reader.bytes(len)?) {
-            Ok(text) => Ok(text.to_owned()),
+            Ok(text) => Ok(text.into()),
             Err(_) => Err(reader.damaged("a text is not UTF-8")),
         }
     }
 
     fn heap(slot: &Self::Slot) -> usize {
-        slot.capacity()
+        slot.heap()
     }
 }
 

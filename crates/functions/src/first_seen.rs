@@ -23,7 +23,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, KeyedFold, Result, WindowFunction,
+    Error, KeyRows, KeyedFold, Result, WindowFunction,
     arguments::{coerce_timestamp, column, timestamp_type, timestamps},
     state::{FNV_OFFSET, Reader, fnv1a},
 };
@@ -221,7 +221,8 @@ impl KeyedFold for FirstSeenFold {
             .resize_with(keys.max(self.keys.len()), History::default);
     }
 
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+        let keys = rows.keys();
         let rows = keys.len();
         let values = column(args, 0, &self.value_type)?;
         let times = timestamps(args, 1)?;

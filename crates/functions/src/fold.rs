@@ -2,7 +2,7 @@
 
 use arrow::{array::ArrayRef, datatypes::DataType};
 
-use crate::Result;
+use crate::{KeyRows, Result};
 
 /// A window function as a sequential fold over the rows of each key.
 ///
@@ -23,11 +23,15 @@ pub trait KeyedFold: Send {
 
     /// Folds rows that come in the total order and returns one value a row.
     ///
-    /// `keys[i]` is the key index of row `i`, and `args` are the evaluated arguments, as long as
-    /// `keys`. Arguments that the function takes as literals may be left out at the end. An array of
+    /// `rows` has the key index of each row, and `args` are the evaluated arguments, as long as `rows`. Arguments that the function takes as literals may be left out at the end. An array of
     /// another type than the planned one is cast. After an error the state may have learned any prefix
     /// of the batch, so the driver must not go on with it.
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef>;
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef>;
+
+    /// Folds rows that no other function is driven over: `keys[i]` is the key index of row `i`.
+    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+        self.update_rows(&KeyRows::new(keys), args)
+    }
 
     /// Appends the state of `key` to `out`. The first byte is the version of the format; the rest is
     /// little-endian and the same on every machine.

@@ -11,17 +11,27 @@
 //! offset 1    occupied: [u8; keys]      values: [T; keys]
 //! offset 3    rings: [[oldest … newest]; keys]
 //! ```
+//!
+//! Of a batch, offset 1 reads what a key kept once and keeps the key's last value once: between them the
+//! values are those of other rows of the batch, and are gathered from it.
+//!
+//! ```text
+//! rows      a  b  a  a  b              kept of a: 7, of b: nothing
+//! values    1  2  3  4  5
+//! lag       7  ∅  1  3  2              kept of a: 4, of b: 5
+//! ```
 
 use std::{collections::VecDeque, sync::Arc};
 
 use arrow::{
     array::ArrayRef,
+    compute::interleave,
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType},
 };
 use datafusion_common::ScalarValue;
 
 use crate::{
-    Error, KeyedFold, Result,
+    Error, KeyRows, KeyedFold, Result,
     arguments::column,
     columns::{Booleans, Encoded, Primitives, Texts, ValueColumn},
     state::Reader,
@@ -160,41 +170,52 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
         }
     }
 
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         let array = column(args, 0, &self.value)?;
         let input = self.column.input(&array)?;
-        let mut output = self.column.output(keys.len());
-        let mut push = |value: Option<&C::Slot>| match value {
-            Some(value) => self.column.push(&mut output, value),
-            None => self.column.push_null(&mut output),
+        let push = |output: &mut C::Output, value: Option<&C::Slot>| match value {
+            Some(value) => self.column.push(output, value),
+            None => self.column.push_null(output),
         };
         match &mut self.memory {
-            Memory::None => return Ok(Arc::clone(&array)),
+            Memory::None => Ok(Arc::clone(&array)),
             Memory::Last { occupied, values } => {
-                for (row, &key) in keys.iter().enumerate() {
-                    let (occupied, value) =
-                        (&mut occupied[key as usize], &mut values[key as usize]);
-                    push(match occupied {
-                        Occupied::Nothing => self.default.as_ref(),
-                        Occupied::Null => None,
-                        Occupied::Value => Some(value),
-                    });
-                    if !C::is_null(&input, row) {
-                        C::store(&input, row, value);
-                        *occupied = Occupied::Value;
-                    } else if !self.ignore_nulls {
-                        *occupied = Occupied::Null;
-                    }
+                let chain = rows.chain(array.nulls().filter(|_| self.ignore_nulls));
+                let mut kept = self.column.output(chain.keys.len());
+                for &(key, last) in &chain.keys {
+                    push(
+                        &mut kept,
+                        match occupied[key] {
+                            Occupied::Nothing => self.default.as_ref(),
+                            Occupied::Null => None,
+                            Occupied::Value => Some(&values[key]),
+                        },
+                    );
+                    let Some(row) = last else {
+                        continue;
+                    };
+                    occupied[key] = match C::is_null(&input, row) {
+                        true => Occupied::Null,
+                        false => {
+                            C::store(&input, row, &mut values[key]);
+                            Occupied::Value
+                        }
+                    };
                 }
+                let kept = self.column.finish(kept)?;
+                Ok(interleave(&[&array, &kept], &chain.places)?)
             }
             Memory::Rings(rings) => {
+                let keys = rows.keys();
+                let mut output = self.column.output(keys.len());
                 for (row, &key) in keys.iter().enumerate() {
                     let ring = &mut rings[key as usize];
                     let full = ring.len() == self.offset;
-                    push(match ring.front() {
+                    let value = match ring.front() {
                         Some(oldest) if full => oldest.as_ref(),
                         _ => self.default.as_ref(),
-                    });
+                    };
+                    push(&mut output, value);
                     let null = C::is_null(&input, row);
                     if null && self.ignore_nulls {
                         continue;
@@ -211,9 +232,9 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
                         slot
                     }));
                 }
+                self.column.finish(output)
             }
         }
-        self.column.finish(output)
     }
 
     /// The number of values, then the values, the oldest first, each behind a byte 0 (null) or 1.
@@ -231,7 +252,9 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
         };
         match &self.memory {
             Memory::None => {}
-            Memory::Last { occupied, values } => match occupied[key] {
+            Memory::Last {
+                occupied, values, ..
+            } => match occupied[key] {
                 Occupied::Nothing => {}
                 Occupied::Null => write(None),
                 Occupied::Value => write(Some(&values[key])),
@@ -264,7 +287,9 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
         let key = key as usize;
         match &mut self.memory {
             Memory::None => {}
-            Memory::Last { occupied, values } => match ring.pop_front() {
+            Memory::Last {
+                occupied, values, ..
+            } => match ring.pop_front() {
                 None => {
                     occupied[key] = Occupied::Nothing;
                     values[key] = C::Slot::default();

@@ -9,7 +9,7 @@ use arrow::{
     datatypes::DataType,
 };
 
-use crate::{KeyedFold, Result, state::Reader};
+use crate::{KeyRows, KeyedFold, Result, state::Reader};
 
 const NAME: &str = "row_number";
 const VERSION: u8 = 1;
@@ -32,7 +32,8 @@ impl KeyedFold for RowNumberFold {
         self.rows.resize(keys.max(self.rows.len()), 0);
     }
 
-    fn update(&mut self, keys: &[u32], _args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, _args: &[ArrayRef]) -> Result<ArrayRef> {
+        let keys = rows.keys();
         let numbers = keys.iter().map(|&key| {
             let rows = &mut self.rows[key as usize];
             *rows += 1;

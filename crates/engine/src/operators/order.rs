@@ -16,7 +16,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, make_comparator,
+    Array, ArrayRef, AsArray, Int64Array, MutableArrayData, RecordBatch, RecordBatchOptions,
+    UInt32Array, make_array, make_comparator,
 };
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType, UInt32Type};
@@ -34,6 +35,8 @@ const LINEAGE_ORDER: SortOptions = SortOptions {
 };
 /// Batches of together no more rows are put together as they arrive: a quiet topic has many of a few rows.
 const SMALL_ROWS: usize = 1024;
+/// Runs of rows that are shorter on average are copied row by row.
+const RUN_ROWS_MIN: usize = 8;
 /// Where of so many rows of a batch only one still waits, it is copied out, and the batch can go.
 const SPARSE: usize = 16;
 
@@ -103,7 +106,7 @@ impl Order {
                 let places = last.waiting.iter().map(|&row| (0, row as usize));
                 let places: Vec<Place> =
                     places.chain((0..rows.len()).map(|row| (1, row))).collect();
-                let rows = self.interleave(&[&last.rows, &rows], &places)?;
+                let rows = self.gather(&[&last.rows, &rows], &places)?;
                 self.pending.push(Pending::all(rows));
             }
             None => self.pending.push(Pending::all(rows)),
@@ -125,12 +128,13 @@ impl Order {
 
     /// The rows at these places, in this order. What they were released with is lost: the order
     /// releases them anew.
-    fn interleave(&self, batches: &[&Rows], places: &[Place]) -> Result<Rows> {
+    fn gather(&self, batches: &[&Rows], places: &[Place]) -> Result<Rows> {
+        let runs = Runs::of(places);
         let columns = (0..self.schema.fields().len()).map(|column| {
             let arrays = batches
                 .iter()
                 .map(|rows| rows.batch.column(column).as_ref());
-            interleave(&arrays.collect::<Vec<_>>(), places).within(OPERATOR)
+            runs.gather(&arrays.collect::<Vec<_>>())
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
@@ -138,7 +142,7 @@ impl Order {
         let batch =
             RecordBatch::try_new_with_options(schema, columns, &options).within(OPERATOR)?;
         let keys = batches.iter().map(|rows| &rows.keys as &dyn Array);
-        let keys = interleave(&keys.collect::<Vec<_>>(), places).within(OPERATOR)?;
+        let keys = runs.gather(&keys.collect::<Vec<_>>())?;
         Ok(Rows {
             batch,
             keys: keys.as_primitive::<UInt32Type>().clone(),
@@ -210,6 +214,41 @@ impl Order {
     }
 }
 
+/// Places, of which those that follow each other in a batch are copied at once where that pays.
+struct Runs<'a> {
+    places: &'a [Place],
+    /// Batch, first row, and the row behind the last; none where they would be short.
+    runs: Vec<(usize, usize, usize)>,
+}
+
+impl<'a> Runs<'a> {
+    fn of(places: &'a [Place]) -> Self {
+        let follow = |a: &Place, b: &Place| a.0 == b.0 && a.1 + 1 == b.1;
+        let mut runs = Vec::new();
+        for run in places.chunk_by(follow) {
+            runs.push((run[0].0, run[0].1, run[0].1 + run.len()));
+            if runs.len() * RUN_ROWS_MIN > places.len() {
+                runs.clear();
+                break;
+            }
+        }
+        Runs { places, runs }
+    }
+
+    /// The values of one column, given for each batch.
+    fn gather(&self, arrays: &[&dyn Array]) -> Result<ArrayRef> {
+        if self.runs.is_empty() {
+            return interleave(arrays, self.places).within(OPERATOR);
+        }
+        let data: Vec<_> = arrays.iter().map(|array| array.to_data()).collect();
+        let mut gathered = MutableArrayData::new(data.iter().collect(), false, self.places.len());
+        for &(batch, begin, end) in &self.runs {
+            gathered.try_extend(batch, begin, end).within(OPERATOR)?;
+        }
+        Ok(make_array(gathered.freeze()))
+    }
+}
+
 /// Sorts rows by time; those of one time stay as they arrived. Most arrive in order: only the stragglers
 /// are sorted, and then merged in.
 #[derive(Default)]
@@ -276,7 +315,7 @@ impl Operator for Order {
         }
         let places = self.leave(bound)?;
         let batches: Vec<&Rows> = self.pending.iter().map(|pending| &pending.rows).collect();
-        let rows = self.interleave(&batches, &places)?;
+        let rows = self.gather(&batches, &places)?;
         let mut left = self.break_ties(rows)?;
         let release = times(&left, self.time)?
             .iter()

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
 use datafusion_physical_expr::PhysicalExpr;
-use keyhawk_functions::KeyedFold;
+use keyhawk_functions::{KeyRows, KeyedFold, Latest};
 
 use super::groups::NONE;
 use super::keyed::Keyed;
@@ -60,6 +60,7 @@ pub(crate) struct Over {
     /// State rows of keys that were freed since the last snapshot and had been saved by an earlier one.
     gone: Vec<Vec<u8>>,
     numbers: Vec<u32>,
+    latest: Latest,
 }
 
 struct Function {
@@ -134,6 +135,7 @@ impl Over {
             looks: BTreeMap::new(),
             gone: Vec::new(),
             numbers: Vec::new(),
+            latest: Latest::default(),
         })
     }
 
@@ -239,6 +241,7 @@ impl Operator for Over {
             .resize(keys.max(self.known.len()), Known::default());
         let left = self.find_slots(rows, context)?;
         let mut columns: Vec<ArrayRef> = rows.batch.columns().to_vec();
+        let by_slot = KeyRows::with(&self.numbers, std::mem::take(&mut self.latest));
         for function in &mut self.functions {
             let arguments = function
                 .arguments
@@ -249,10 +252,11 @@ impl Operator for Over {
             columns.push(
                 function
                     .fold
-                    .update(&self.numbers, &arguments)
+                    .update_rows(&by_slot, &arguments)
                     .within(OPERATOR)?,
             );
         }
+        self.latest = by_slot.into_latest();
         self.free(&left)?;
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).within(OPERATOR)?;
         out.push(Rows {
@@ -369,6 +373,7 @@ impl Operator for Over {
         self.keys.memory()
             + self.known.capacity() * size_of::<Known>()
             + self.slots.free.capacity() * 4
+            + self.latest.memory()
             + looks.sum::<usize>()
             + self
                 .functions

@@ -27,7 +27,7 @@ use datafusion_common::ScalarValue;
 
 use super::{Baseline, Observation, Params, Value};
 use crate::{
-    Error, KeyedFold, Result, WindowFunction,
+    Error, KeyRows, KeyedFold, Result, WindowFunction,
     arguments::{coerce_seconds, coerce_timestamp, column, timestamps, whole_seconds},
     state::Reader,
 };
@@ -165,7 +165,8 @@ impl KeyedFold for BaselineFold {
             .resize_with(keys.max(self.keys.len()), Baseline::default);
     }
 
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+        let keys = rows.keys();
         let values = column(args, 0, &self.value_type)?;
         let valid = |row: usize| values.is_valid(row);
         let columns = if self.value_type == DataType::Int64 {

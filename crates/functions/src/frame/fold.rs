@@ -21,7 +21,7 @@ use arrow::{
 
 use super::{Frame, FrameUnits};
 use crate::{
-    KeyedFold, Result,
+    KeyRows, KeyedFold, Result,
     arguments::{column, timestamps},
     state::Reader,
 };
@@ -212,7 +212,8 @@ impl<A: Aggregate> KeyedFold for FrameFold<A> {
         }
     }
 
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+        let keys = rows.keys();
         let input = self.aggregate.input(&column(args, 0, &self.value)?)?;
         let mut output = self.aggregate.output(keys.len());
         match self.units {

@@ -16,7 +16,7 @@ use arrow::{
     datatypes::DataType,
 };
 
-use crate::{KeyedFold, Result, arguments::timestamps, state::Reader};
+use crate::{KeyRows, KeyedFold, Result, arguments::timestamps, state::Reader};
 
 const VERSION: u8 = 1;
 
@@ -56,7 +56,8 @@ impl KeyedFold for RankFold {
             .resize(keys.max(self.keys.len()), Ranked::default());
     }
 
-    fn update(&mut self, keys: &[u32], args: &[ArrayRef]) -> Result<ArrayRef> {
+    fn update_rows(&mut self, rows: &KeyRows<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+        let keys = rows.keys();
         let times = timestamps(args, 0)?;
         let ranks = keys.iter().enumerate().map(|(row, &key)| {
             if times.is_null(row) {

@@ -28,7 +28,7 @@ use arrow::{
 };
 
 use super::fold::{Aggregate, Ring, read_ring, ring_heap, shrink, write_ring};
-use crate::{Result, state::Reader};
+use crate::{Result, one_nan::one_nan, state::Reader};
 
 /// An aggregate of some values, whose number the caller knows.
 pub(super) trait Mergeable: Default + Copy + Send {
@@ -134,12 +134,6 @@ impl Moments {
         };
         value.map(one_nan)
     }
-}
-
-/// Which of its many bit patterns a NaN has depends on the order in which the processor gets the
-/// operands, and so on the compiler: the same one is returned and stored everywhere.
-fn one_nan(value: f64) -> f64 {
-    if value.is_nan() { f64::NAN } else { value }
 }
 
 pub(super) struct TwoStacks<M> {
