@@ -165,20 +165,17 @@ impl Builder {
         }
     }
 
-    /// The values, which leave; there is room for `rows` new ones.
-    fn finish(&mut self, rows: usize) -> ArrayRef {
-        let ty = match self {
-            Self::Text(_) => Ty::Text,
-            Self::TextList(_) => Ty::TextList,
-            Self::Integer(_) => Ty::Integer,
-            Self::Int32(_) => Ty::Int32,
-            Self::Decimal(_) => Ty::Decimal,
-            Self::Boolean(_) => Ty::Boolean,
-            Self::Float(_) => Ty::Float,
-            Self::Time(_) => Ty::Time,
-            Self::Whole(given) => return given.take().expect(GIVEN),
-        };
-        match std::mem::replace(self, Self::with_capacity(ty, rows)) {
+    /// As it is to begin with, and with room for so many rows; `ty` is its type.
+    fn anew(&self, ty: Ty, rows: usize) -> Self {
+        match self {
+            Self::Whole(_) => Self::Whole(None),
+            _ => Self::with_capacity(ty, rows),
+        }
+    }
+
+    /// The values.
+    fn into_array(self) -> ArrayRef {
+        match self {
             Self::Text(mut builder) => Arc::new(builder.finish()),
             Self::TextList(mut builder) => Arc::new(builder.finish()),
             Self::Integer(mut builder) => Arc::new(builder.finish()),
@@ -199,10 +196,18 @@ fn wrong_type() {
     debug_assert!(false, "a column's origin and its type disagree");
 }
 
-/// Takes the rows out of the builders, which then have room for as many: one batch is mostly as large as
-/// the one before it.
-pub(crate) fn finish(schema: &SchemaRef, builders: &mut [Builder], rows: usize) -> RecordBatch {
-    let arrays = builders.iter_mut().map(|builder| builder.finish(rows));
+/// Takes the rows out of the builders of columns with these types. There is room for as many then: one batch
+/// is mostly as large as the one before it.
+pub(crate) fn finish(
+    schema: &SchemaRef,
+    types: impl Iterator<Item = Ty>,
+    builders: &mut [Builder],
+    rows: usize,
+) -> RecordBatch {
+    let arrays = builders.iter_mut().zip(types).map(|(builder, ty)| {
+        let anew = builder.anew(ty, rows);
+        std::mem::replace(builder, anew).into_array()
+    });
     let arrays = arrays.collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)

@@ -109,6 +109,10 @@ impl Place {
     }
 }
 
+/// Where a text is sought among the places.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought(usize);
+
 /// What was seen before, and the databases to look up the rest. An address has one place, by the hash
 /// of its text, and the last one there is the one remembered.
 pub(crate) struct Clients {
@@ -168,22 +172,19 @@ impl Clients {
         }
     }
 
-    /// Brings the place of a client nearer, which will soon be asked for: it is mostly in no near cache,
-    /// and other work can be done until it is there.
+    /// The place where `text` is sought, which is brought nearer: it is mostly in no near cache, and other
+    /// work can be done until it is there.
     #[inline]
-    pub(crate) fn prefetch(&self, text: &str) {
-        prefetch_index(&self.places, self.place(text));
-    }
-
-    #[inline]
-    fn place(&self, text: &str) -> usize {
-        self.hasher.hash_one(text) as usize % PLACES
+    pub(crate) fn seek(&self, text: &str) -> Sought {
+        let place = self.hasher.hash_one(text) as usize % PLACES;
+        prefetch_index(&self.places, place);
+        Sought(place)
     }
 
     /// The place of the client that `text` names, good until the next call; None for no address.
     #[inline]
-    pub(crate) fn find(&mut self, text: &str) -> Option<usize> {
-        let place = self.place(text);
+    pub(crate) fn find(&mut self, text: &str, sought: Sought) -> Option<usize> {
+        let Sought(place) = sought;
         if !text.is_empty() && self.places[place].text() == text {
             return Some(place);
         }
@@ -226,6 +227,11 @@ mod tests {
 
     const KIND: [(Geo, Ty); 1] = [(Geo::IpKind, Ty::Text)];
 
+    fn found(clients: &mut Clients, text: &str) -> Option<usize> {
+        let sought = clients.seek(text);
+        clients.find(text, sought)
+    }
+
     #[test]
     fn an_address_is_the_same_again_in_every_writing_and_after_others_took_its_place() {
         let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &KIND);
@@ -254,7 +260,7 @@ mod tests {
                 ("::ffff:203.0.113.9", "203.0.113.9", "203.0.113.0/24"),
                 (&long_zone, "fe80::1", "fe80::/64"),
             ] {
-                let number = clients.find(text).unwrap();
+                let number = found(&mut clients, text).unwrap();
                 let client = clients.get(number);
                 assert_eq!(
                     (client.ip, &*client.net.concat()),
@@ -262,10 +268,10 @@ mod tests {
                     "round {round}: {text}"
                 );
             }
-            assert_eq!(clients.find("nowhere"), None);
+            assert_eq!(found(&mut clients, "nowhere"), None);
             for number in 0..2 * PLACES {
                 let text = format!("10.{}.{}.{round}", number >> 8, number & 255);
-                let place = clients.find(&text).unwrap();
+                let place = found(&mut clients, &text).unwrap();
                 assert_eq!(clients.get(place).ip, text);
             }
         }
@@ -275,7 +281,7 @@ mod tests {
     fn no_record_is_looked_up_where_none_is_read() {
         let mut clients = Clients::new(Arc::new(GeoDatabases::none()), &[]);
         for text in ["203.0.113.9", "203.0.114.9"] {
-            let place = clients.find(text).unwrap();
+            let place = found(&mut clients, text).unwrap();
             assert_eq!(clients.get(place).geo, 0);
         }
     }
@@ -290,7 +296,7 @@ mod tests {
             for number in 0..10_000 {
                 let first = ["10", "11"][number % 2];
                 let text = format!("{first}.{}.{}.{batch}", number >> 8, number & 255);
-                let place = clients.find(&text).unwrap();
+                let place = found(&mut clients, &text).unwrap();
                 numbers.push(clients.get(place).geo);
             }
             if batch == 1 {
@@ -298,9 +304,7 @@ mod tests {
                 clients.set_databases(Arc::new(GeoDatabases::none()));
             }
             for number in 10_000..20_000 {
-                let place = clients
-                    .find(&format!("10.0.{}.{batch}", number & 255))
-                    .unwrap();
+                let place = found(&mut clients, &format!("10.0.{}.{batch}", number & 255)).unwrap();
                 numbers.push(clients.get(place).geo);
             }
             greatest = greatest.max(*numbers.iter().max().unwrap());

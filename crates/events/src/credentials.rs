@@ -31,6 +31,13 @@ struct Known {
 
 const _: () = assert!(size_of::<Known>() == 64);
 
+/// Where a credential is sought among the places, and its public prefix.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought {
+    place: usize,
+    prefix: Prefix,
+}
+
 /// What was seen before.
 pub(crate) struct Credentials {
     places: Box<[Known]>,
@@ -45,37 +52,26 @@ impl Credentials {
         }
     }
 
-    /// Brings the place of a credential nearer, whose fingerprint will soon be asked for.
+    /// The place where a credential is sought, which is brought nearer until its fingerprint is asked for.
     #[inline]
-    pub(crate) fn prefetch(&self, credential: &str, fingerprinter: &Fingerprinter) {
+    pub(crate) fn seek(&self, credential: &str, fingerprinter: &Fingerprinter) -> Sought {
         let prefix = fingerprinter.prefix_of(credential);
-        prefetch_index(
-            &self.places,
-            self.place(credential, prefix, fingerprinter).0,
-        );
-    }
-
-    /// The place of a credential, and what follows its public prefix.
-    #[inline]
-    fn place<'c>(
-        &self,
-        credential: &'c str,
-        prefix: Prefix,
-        fingerprinter: &Fingerprinter,
-    ) -> (usize, &'c str) {
         let rest = &credential[fingerprinter.prefix(prefix).len()..];
-        (self.hasher.hash_one(rest) as usize % PLACES, rest)
+        let place = self.hasher.hash_one(rest) as usize % PLACES;
+        prefetch_index(&self.places, place);
+        Sought { place, prefix }
     }
 
-    /// Writes the fingerprint of a credential over what `fingerprint` holds.
+    /// Writes the fingerprint of the credential that was sought over what `fingerprint` holds.
     pub(crate) fn write(
         &mut self,
         credential: &str,
+        sought: Sought,
         fingerprinter: &Fingerprinter,
         fingerprint: &mut String,
     ) {
-        let prefix = fingerprinter.prefix_of(credential);
-        let (place, rest) = self.place(credential, prefix, fingerprinter);
+        let Sought { place, prefix } = sought;
+        let rest = &credential[fingerprinter.prefix(prefix).len()..];
         let known = &mut self.places[place];
         if rest.is_empty() || known.prefix != prefix || known.rest != *rest {
             let code = fingerprinter.code(credential);
@@ -104,13 +100,14 @@ mod tests {
                 let length = if number % 8 == 0 { 100 } else { 20 };
                 let prefix = if number % 8 == 1 { "" } else { "kh_live_" };
                 let credential = format!("{prefix}{number:0length$}");
-                credentials.write(&credential, &fingerprinter, &mut found);
+                let sought = credentials.seek(&credential, &fingerprinter);
+                credentials.write(&credential, sought, &fingerprinter, &mut found);
                 assert_eq!(
                     found,
                     fingerprinter.fingerprint(&credential),
                     "round {round}"
                 );
-                credentials.write(&credential, &fingerprinter, &mut found);
+                credentials.write(&credential, sought, &fingerprinter, &mut found);
                 assert_eq!(found, fingerprinter.fingerprint(&credential));
             }
         }

@@ -286,11 +286,11 @@ impl Decoder {
     ) -> std::result::Result<(), Refusal> {
         let plan = &self.plan;
         let (client_ip, api_key) = (spans[plan.client_ip], spans[plan.api_key]);
-        if client_ip.kind == Kind::Text && api_key.kind == Kind::Text {
-            self.clients.prefetch(client_ip.of(text));
-            self.credentials
-                .prefetch(api_key.of(text), &self.fingerprinter);
-        }
+        let sought = (client_ip.kind == Kind::Text).then(|| self.clients.seek(client_ip.of(text)));
+        let known = (api_key.kind == Kind::Text).then(|| {
+            let credential = api_key.of(text);
+            self.credentials.seek(credential, &self.fingerprinter)
+        });
         let mut row = Row::read(plan, self.settings.time, text, spans, &mut self.pending)?;
         let record_time = record.record_time_ms.filter(|time_ms| *time_ms >= 0);
         let trusted = if self.settings.step_ms_max.is_none() {
@@ -303,12 +303,18 @@ impl Decoder {
             return Err(Refusal::at(DeadReason::FutureTime, "event_time"));
         }
         row.suspect = is_suspect(&self.masker, &row, api_key);
-        let client = row::client(text, client_ip, &mut self.clients)?;
+        let client = match sought {
+            Some(sought) => self.clients.find(client_ip.of(text), sought),
+            None => row::client(text, client_ip, &mut self.clients)?,
+        };
+        let client = client.ok_or_else(|| Refusal::at(DeadReason::BadField, "client_ip"))?;
         let is_late = row.event_time < self.watermark();
 
         if let Some(credential) = &row.credential {
-            let (known, fingerprint) = (&mut self.credentials, &mut self.texts.fingerprint);
-            known.write(credential, &self.fingerprinter, fingerprint);
+            let sought =
+                known.unwrap_or_else(|| self.credentials.seek(credential, &self.fingerprinter));
+            let fingerprint = &mut self.texts.fingerprint;
+            (self.credentials).write(credential, sought, &self.fingerprinter, fingerprint);
         }
         let around = Surroundings {
             plan,
@@ -370,7 +376,8 @@ impl Decoder {
                 _ => {}
             }
         }
-        builder::finish(&self.plan.schema, &mut open.builders, rows)
+        let types = self.plan.columns.iter().map(|column| column.ty);
+        builder::finish(&self.plan.schema, types, &mut open.builders, rows)
     }
 
     #[cold]

@@ -271,16 +271,21 @@ fn event_time(text: &str, span: Span) -> Result<i64, Refusal> {
     parsed.map_err(|fault| Refusal::number(fault, name))
 }
 
-/// The number of the client in the partition's memory.
-pub(crate) fn client(text: &str, span: Span, clients: &mut Clients) -> Result<usize, Refusal> {
-    let name = "client_ip";
-    let found = match span.kind {
-        Kind::Absent => return Err(Refusal::at(DeadReason::MissingField, name)),
-        Kind::Text => clients.find(span.of(text)),
-        Kind::EscapedText => span.text(text).and_then(|text| clients.find(&text)),
-        _ => None,
-    };
-    found.ok_or_else(|| Refusal::at(DeadReason::BadField, name))
+/// The place of a client that is not simply a text; None for no address.
+#[cold]
+pub(crate) fn client(
+    text: &str,
+    span: Span,
+    clients: &mut Clients,
+) -> Result<Option<usize>, Refusal> {
+    if span.kind == Kind::Absent {
+        return Err(Refusal::at(DeadReason::MissingField, "client_ip"));
+    }
+    let written = span.text(text).filter(|_| span.kind == Kind::EscapedText);
+    Ok(written.and_then(|text| {
+        let sought = clients.seek(&text);
+        clients.find(&text, sought)
+    }))
 }
 
 fn credential(text: &str, span: Span) -> Result<Option<Cow<'_, str>>, Refusal> {
