@@ -18,12 +18,12 @@ use datafusion::common::{Column, ScalarValue, UnnestOptions};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Window,
+    Aggregate, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Window,
     WindowFunctionDefinition, lit, when,
 };
 use keyhawk_engine::OFFSET_COLUMNS;
 use keyhawk_engine::program::WindowPart;
-use keyhawk_functions::{FILL, FillLimits, fill_function};
+use keyhawk_functions::{FILL, FillLimits, fill_function, window_shift};
 
 use crate::origin::integer;
 
@@ -45,7 +45,7 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// The plan of an aggregate with its silent windows, under the same columns.
-    pub(crate) fn above(&self, aggregate: Aggregate, shift: &ScalarUDF) -> Result<LogicalPlan> {
+    pub(crate) fn above(&self, aggregate: Aggregate) -> Result<LogicalPlan> {
         let schema = Arc::clone(&aggregate.schema);
         let counts: Vec<bool> = aggregate.aggr_expr.iter().map(is_count).collect();
         let column = |place: usize| Expr::Column(Column::from(schema.qualified_field(place)));
@@ -93,7 +93,7 @@ impl Filling {
                 None => match self.parts[place].map(|of| from_start(of) - from_start(part)) {
                     None => column(place),
                     Some(0) => filled.clone(),
-                    Some(ms) => shift.call(vec![filled.clone(), lit(ms)]),
+                    Some(ms) => window_shift().call(vec![filled.clone(), lit(ms)]),
                 },
                 // Where the last rows of the group were: the evidence of its silence.
                 Some(_) if OFFSET_COLUMNS.contains(&field.name().as_str()) => column(place),

@@ -29,7 +29,6 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
-use keyhawk_functions::WINDOW_SHIFT;
 
 use crate::batch::greatest_time;
 use crate::catalog::{Catalog, EVENTS, Tables, session};
@@ -330,8 +329,7 @@ impl Prompt {
                 windows,
                 complete_ms,
             };
-            let shift = &self.state.scalar_functions()[WINDOW_SHIFT];
-            Ok(Transformed::yes(filling.above(aggregate.clone(), shift)?))
+            Ok(Transformed::yes(filling.above(aggregate.clone())?))
         })?;
         Ok(filled.data)
     }

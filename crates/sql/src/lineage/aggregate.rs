@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
 };
 use keyhawk_engine::program::WindowPart;
 use keyhawk_engine::{OFFSET_COLUMNS, TIME_COLUMN};
-use keyhawk_functions::WINDOW_SHIFT;
+use keyhawk_functions::window_shift;
 
 use super::hoist::Hoist;
 use super::{Preparation, Prepared, Unprepared, held, refuse, unpartnered};
@@ -30,8 +30,14 @@ impl Preparation<'_> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<Prepared, Unprepared> {
         let unfilled = self.unfilled.get();
         let input = self.node(&aggregate.input)?;
-        if aggregate
-            .group_expr
+        // What is named twice is one column.
+        let mut group_expr: Vec<Expr> = Vec::with_capacity(aggregate.group_expr.len());
+        for group in &aggregate.group_expr {
+            if !group_expr.contains(group) {
+                group_expr.push(group.clone());
+            }
+        }
+        if group_expr
             .iter()
             .any(|group| matches!(group, Expr::GroupingSet(_)))
         {
@@ -57,10 +63,10 @@ impl Preparation<'_> {
             }),
             _ => None,
         };
-        let bounds: Vec<Option<Bound>> = aggregate.group_expr.iter().map(bound).collect();
+        let bounds: Vec<Option<Bound>> = group_expr.iter().map(bound).collect();
         let Some(&first) = bounds.iter().flatten().next() else {
             let of = |wanted: Origin| {
-                let mut groups = aggregate.group_expr.iter();
+                let mut groups = group_expr.iter();
                 groups.find(|group| self.origin(&aggregate.input, group) == wanted)
             };
             if let Some(group) = of(Origin::Held) {
@@ -69,8 +75,7 @@ impl Preparation<'_> {
             if let Some(group) = of(Origin::Unpartnered) {
                 return unpartnered(group);
             }
-            if aggregate
-                .group_expr
+            if group_expr
                 .iter()
                 .any(|group| self.origin(&aggregate.input, group) == Origin::Timeless)
             {
@@ -97,9 +102,9 @@ impl Preparation<'_> {
                 "group by the bounds of one",
             );
         }
-        let plan = self.with_key(input.plan, &aggregate.input, aggregate.group_expr.iter())?;
+        let plan = self.with_key(input.plan, &aggregate.input, group_expr.iter())?;
         let mut hoist = Hoist::new(&self.arguments);
-        let groups = aggregate.group_expr.iter().cloned();
+        let groups = group_expr.iter().cloned();
         let groups: Vec<Expr> = groups.map(|group| hoist.named(group)).collect();
         let mut aggregates = Vec::with_capacity(aggregate.aggr_expr.len() + 2);
         for expr in &aggregate.aggr_expr {
@@ -119,7 +124,7 @@ impl Preparation<'_> {
             .schema
             .columns()
             .into_iter()
-            .take(aggregate.group_expr.len())
+            .take(group_expr.len())
             .collect();
         let plan = match first.kind {
             WindowKind::Tumble { fill } if fill > 0 => {
@@ -152,9 +157,7 @@ impl Preparation<'_> {
             (WindowPart::Start, _) => first.size_ms,
             (WindowPart::Time | WindowPart::End, _) => 1,
         };
-        let end = self
-            .scalar(WINDOW_SHIFT)
-            .call(vec![Expr::Column(groups[any].clone()), lit(to_end_ms)]);
+        let end = window_shift().call(vec![Expr::Column(groups[any].clone()), lit(to_end_ms)]);
         let mut columns: Vec<Expr> = plan
             .schema()
             .columns()
@@ -206,7 +209,7 @@ impl Preparation<'_> {
             windows,
             complete_ms: window.complete_ms,
         };
-        Ok(filling.above(aggregate, &self.scalar(WINDOW_SHIFT))?)
+        Ok(filling.above(aggregate)?)
     }
 
     /// `min` and `max` pass over NaN: it compares with nothing, so that with it in the way they would
