@@ -1,5 +1,5 @@
 //! What a physical plan must do as the stream does: an expression that fails on a batch is evaluated again
-//! row by row, and the branches of a union flow into one.
+//! row by row, the branches of a union flow into one, and sums that are no number are alike.
 //!
 //! Only projections, filters and the conditions of joins hold expressions that can fail; the preparation sees
 //! to that.
@@ -25,6 +25,8 @@ use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use keyhawk_engine::evaluate;
+
+use crate::one_nan::with_one_nan;
 
 /// Counts the rows for which an expression failed.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +83,9 @@ pub(crate) fn as_the_stream(
             );
             let join = join.builder().with_filter(Some(filter)).build_exec()?;
             return Ok(Transformed::yes(join));
+        }
+        if let Some(above) = with_one_nan(&node)? {
+            return Ok(Transformed::yes(above));
         }
         if node_ref.is::<UnionExec>() {
             return Ok(Transformed::yes(

@@ -28,6 +28,7 @@ mod inspect;
 mod lineage;
 mod lower;
 mod meaning;
+mod one_nan;
 mod origin;
 mod planner_error;
 mod problem;

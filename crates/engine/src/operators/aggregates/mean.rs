@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array};
 use arrow::datatypes::{Decimal128Type, DecimalType, Float64Type, i256};
+use keyhawk_functions::one_nan;
 
 use super::state::LittleEndian;
 use super::{AccumulatorColumn, Argument, OPERATOR, same};
@@ -45,7 +46,7 @@ impl AccumulatorColumn for MeanFloat {
     }
 
     fn finish(&self) -> Result<ArrayRef> {
-        let mean = |(&sum, &count): (&f64, &u64)| (count > 0).then(|| sum / count as f64);
+        let mean = |(&sum, &count): (&f64, &u64)| (count > 0).then(|| one_nan(sum / count as f64));
         let means = self.sums.iter().zip(&self.counts).map(mean);
         Ok(Arc::new(means.collect::<Float64Array>()))
     }

@@ -45,6 +45,7 @@ use arrow::datatypes::{
 pub(crate) use argument::Argument;
 pub(super) use computed::Computed;
 pub(super) use distinct::{CountDistinct, SlidingDistinct};
+use keyhawk_functions::one_nan;
 
 use self::array::ArrayFirst;
 use self::boolean::Truth;
@@ -99,7 +100,7 @@ pub(crate) fn accumulator(
         AggregateKind::Sum => match argument {
             DataType::Int64 => Box::new(Sum::<Int64Type>::new(result, i64::wrapping_add)),
             DataType::UInt64 => Box::new(Sum::<UInt64Type>::new(result, u64::wrapping_add)),
-            DataType::Float64 => Box::new(Sum::<Float64Type>::new(result, |a, b| a + b)),
+            DataType::Float64 => Box::new(Sum::<Float64Type>::new(result, |a, b| one_nan(a + b))),
             DataType::Decimal128(..) => {
                 Box::new(Sum::<Decimal128Type>::new(result, i128::wrapping_add))
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::Float64Type;
+use keyhawk_functions::one_nan;
 
 use super::state::LittleEndian;
 use super::{AccumulatorColumn, Argument, same};
@@ -73,11 +74,11 @@ impl Moments {
     fn finish(&self, spread: Spread) -> Option<f64> {
         let divisor = self.count.checked_sub(spread.less).filter(|&n| n > 0)?;
         let variance = self.m2 / divisor as f64;
-        Some(if spread.root {
+        Some(one_nan(if spread.root {
             variance.sqrt()
         } else {
             variance
-        })
+        }))
     }
 }
 
