@@ -34,6 +34,7 @@ use arrow::{
     },
     datatypes::{DataType, Field, Fields, Int64Type, UInt64Type},
 };
+use prefetch_index::prefetch_index;
 
 /// How many values of a key `first_seen` remembers. A client that roams shows a handful of countries
 /// and some tens of networks; beyond that "new" says little, and the bound keeps a key's state below
@@ -103,6 +104,9 @@ fn coerce(arg_types: &[DataType]) -> Result<Vec<DataType>> {
     };
     Ok(vec![value, coerce_timestamp(NAME, "ts", ts)?])
 }
+
+/// What is read of a key is asked for so many rows before.
+const ROWS_AHEAD: usize = 8;
 
 /// A value that a key has shown.
 #[derive(Debug, Clone, Copy)]
@@ -237,6 +241,13 @@ impl KeyedFold for FirstSeenFold {
         let mut active_days = Vec::with_capacity(rows);
         let mut nulls = NullBufferBuilder::new(rows);
         for (row, &key) in keys.iter().enumerate() {
+            // A key's history is mostly in no near cache, and its values lie elsewhere.
+            if let Some(&soon) = keys.get(row + 2 * ROWS_AHEAD) {
+                prefetch_index(&self.keys, soon as usize);
+            }
+            if let Some(&soon) = keys.get(row + ROWS_AHEAD) {
+                prefetch_index(&self.keys[soon as usize].values, 0);
+            }
             let sighting = match hashes[row] {
                 Some(hash) if times.is_valid(row) => {
                     nulls.append_non_null();

@@ -29,6 +29,7 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType},
 };
 use datafusion_common::ScalarValue;
+use prefetch_index::prefetch_index;
 
 use crate::{
     Error, KeyRows, KeyedFold, Result,
@@ -39,6 +40,8 @@ use crate::{
 
 const NAME: &str = "lag";
 const VERSION: u8 = 1;
+/// What a key keeps is asked for so many keys before it is read: it is mostly in no near cache.
+const KEYS_AHEAD: usize = 8;
 
 /// The fold of `lag(value, offset, default)` over values of type `value`.
 ///
@@ -182,7 +185,10 @@ impl<C: ValueColumn> KeyedFold for LagFold<C> {
             Memory::Last { occupied, values } => {
                 let chain = rows.chain(array.nulls().filter(|_| self.ignore_nulls));
                 let mut kept = self.column.output(chain.keys.len());
-                for &(key, last) in &chain.keys {
+                for (place, &(key, last)) in chain.keys.iter().enumerate() {
+                    if let Some(&(soon, _)) = chain.keys.get(place + KEYS_AHEAD) {
+                        prefetch_index(&*values, soon);
+                    }
                     push(
                         &mut kept,
                         match occupied[key] {

@@ -25,6 +25,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
 use datafusion_physical_expr::PhysicalExpr;
 use keyhawk_functions::{KeyRows, KeyedFold, Latest};
+use prefetch_index::prefetch_index;
 
 use super::groups::NONE;
 use super::keyed::Keyed;
@@ -41,6 +42,9 @@ const OPERATOR: &str = "over";
 const PARTS: i64 = 16;
 /// And not more often than this: frames may be shorter than what is worth a look.
 const PART_MS_MIN: i64 = 1_000;
+
+/// What is known of a key is asked for so many rows before it is read: it is mostly in no near cache.
+const ROWS_AHEAD: usize = 8;
 
 /// In the place of a time: no row with one has come. No gap follows it.
 const NEVER: i64 = i64::MAX;
@@ -150,7 +154,11 @@ impl Over {
             });
         };
         let mut left = Vec::new();
-        for (row, number) in self.numbers.iter_mut().enumerate() {
+        for row in 0..self.numbers.len() {
+            if let Some(&soon) = self.numbers.get(row + ROWS_AHEAD) {
+                prefetch_index(&self.known, soon as usize);
+            }
+            let number = &mut self.numbers[row];
             let key = *number;
             let known = &mut self.known[key as usize];
             let time = match times.is_valid(row) {

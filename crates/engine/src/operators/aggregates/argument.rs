@@ -7,9 +7,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::row::{RowConverter, Rows, SortField};
+use prefetch_index::prefetch_index;
 
 use super::OPERATOR;
 use crate::error::{Error, In, Result};
+
+/// The state of a group is asked for so many rows before it is read.
+const ROWS_AHEAD: usize = 8;
 
 /// The argument of one aggregate over one batch, shared by all windows that the batch falls into.
 pub(crate) struct Argument {
@@ -54,6 +58,24 @@ impl Argument {
     /// Calls `f` with each of `rows` that counts, and its slot: those of FILTER that are not null.
     pub(super) fn for_each(&self, rows: Range<usize>, slots: &[u32], f: impl FnMut(usize, usize)) {
         each(&self.counted, rows, slots, f);
+    }
+
+    /// Calls `f` with each of `rows` that counts, and the state of its group, which is asked for some rows
+    /// before: it is mostly in no near cache.
+    pub(super) fn for_each_in<S>(
+        &self,
+        rows: Range<usize>,
+        slots: &[u32],
+        groups: &mut [S],
+        mut f: impl FnMut(usize, &mut S),
+    ) {
+        let first = rows.start;
+        self.for_each(rows, slots, |row, slot| {
+            if let Some(&soon) = slots.get(row - first + ROWS_AHEAD) {
+                prefetch_index(&*groups, soon as usize);
+            }
+            f(row, &mut groups[slot]);
+        });
     }
 
     /// The same for rows of FILTER whether null or not.

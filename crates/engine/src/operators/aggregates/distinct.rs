@@ -173,25 +173,26 @@ impl AccumulatorColumn for CountDistinct {
     }
 
     fn update(&mut self, argument: &Argument, rows: Range<usize>, slots: &[u32]) -> Result<()> {
+        let groups = &mut self.groups;
         match self.form {
             Form::Integer => {
                 let integers = argument.values.as_primitive::<Int64Type>();
-                argument.for_each(rows, slots, |row, slot| {
-                    self.groups[slot].insert(integers.value(row) as u128, &self.hasher);
+                argument.for_each_in(rows, slots, groups, |row, group| {
+                    group.insert(integers.value(row) as u128, &self.hasher);
                 });
             }
             Form::Text => {
                 let texts = argument.values.as_string_view();
-                argument.for_each(rows, slots, |row, slot| {
+                argument.for_each_in(rows, slots, groups, |row, group| {
                     let value = in_sixteen(texts.value(row).as_bytes(), &self.long);
-                    self.groups[slot].insert(value, &self.hasher);
+                    group.insert(value, &self.hasher);
                 });
             }
             Form::Encoded => {
                 let encoded = argument.encoded()?;
-                argument.for_each(rows, slots, |row, slot| {
+                argument.for_each_in(rows, slots, groups, |row, group| {
                     let value = in_sixteen(encoded.row(row).as_ref(), &self.long);
-                    self.groups[slot].insert(value, &self.hasher);
+                    group.insert(value, &self.hasher);
                 });
             }
         }

@@ -149,19 +149,20 @@ impl ExtremeBytes {
             values: Vec::new(),
         })
     }
+}
 
-    fn take(&mut self, slot: usize, value: &[u8]) {
-        match &mut self.values[slot] {
-            None => self.values[slot] = Some(Bytes::from_slice(value)),
-            Some(current) => {
-                let better = match self.max {
-                    true => value > current.as_slice(),
-                    false => value < current.as_slice(),
-                };
-                if better {
-                    current.clear();
-                    current.extend_from_slice(value);
-                }
+/// Puts the value in the place of the current one if it is better.
+fn take(max: bool, current: &mut Option<Bytes>, value: &[u8]) {
+    match current {
+        None => *current = Some(Bytes::from_slice(value)),
+        Some(current) => {
+            let better = match max {
+                true => value > current.as_slice(),
+                false => value < current.as_slice(),
+            };
+            if better {
+                current.clear();
+                current.extend_from_slice(value);
             }
         }
     }
@@ -175,13 +176,13 @@ impl AccumulatorColumn for ExtremeBytes {
     fn update(&mut self, argument: &Argument, rows: Range<usize>, slots: &[u32]) -> Result<()> {
         if self.encoding.is_some() {
             let values = argument.encoded()?;
-            argument.for_each(rows, slots, |row, slot| {
-                self.take(slot, values.row(row).as_ref());
+            argument.for_each_in(rows, slots, &mut self.values, |row, current| {
+                take(self.max, current, values.row(row).as_ref());
             });
         } else {
             let values = argument.values.as_string_view();
-            argument.for_each(rows, slots, |row, slot| {
-                self.take(slot, values.value(row).as_bytes());
+            argument.for_each_in(rows, slots, &mut self.values, |row, current| {
+                take(self.max, current, values.value(row).as_bytes());
             });
         }
         Ok(())
@@ -191,7 +192,7 @@ impl AccumulatorColumn for ExtremeBytes {
         let other: &Self = same(other)?;
         for (value, &slot) in other.values.iter().zip(slots) {
             if let Some(value) = value {
-                self.take(slot as usize, value);
+                take(self.max, &mut self.values[slot as usize], value);
             }
         }
         Ok(())
