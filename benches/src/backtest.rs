@@ -243,7 +243,7 @@ fn write_history(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     writer.flush()?;
     let mut files = locate(&history)?;
     match (files.pop(), files.len()) {
-        (Some(file), 0) => Ok(file),
+        (Some(file), 0) => Ok(file.as_ref().to_owned()),
         // The archive begins a file with every hour.
         _ => Err("the events are of more than an hour; ask for fewer, or a higher --rate".into()),
     }

@@ -1,15 +1,19 @@
 //! What can go wrong between Keyhawk and the outside world.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rdkafka::error::KafkaError;
+
+use crate::StoreFailure;
 
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a connection to the outside could not be made or kept.
 ///
-/// None of the variants holds a property's value or a webhook's URL: both may be secrets.
+/// None of the variants holds a property's value, a webhook's URL or a store's credential: all of them may
+/// be secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -65,6 +69,40 @@ pub enum Error {
     Url {
         /// What was expected.
         expected: &'static str,
+    },
+    /// A URL that names no place in an object store.
+    StoreUrl {
+        /// The URL, without what may be a credential.
+        url: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// An object store that this build does not speak to.
+    StoreNotBuilt {
+        /// The URL.
+        url: String,
+        /// The feature of Cargo that brings it.
+        feature: &'static str,
+    },
+    /// An object store did not do what it was asked to.
+    Store {
+        /// The URL of the object, prefix or bucket.
+        url: String,
+        /// What was asked.
+        doing: &'static str,
+        /// Why not.
+        failure: StoreFailure,
+        /// The same in words, without what the answer may have quoted.
+        reason: String,
+        /// What a person can do.
+        help: String,
+    },
+    /// A local file that is to become an object cannot be read.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
     },
 }
 
@@ -171,6 +209,25 @@ impl fmt::Display for Error {
                 )
             }
             Error::Url { expected } => write!(f, "the webhook's URL is none: expected {expected}"),
+            Error::StoreUrl { url, expected } => write!(f, "{url}: expected {expected}"),
+            Error::StoreNotBuilt { url, feature } => {
+                let scheme = url.split("://").next().unwrap_or_default();
+                write!(
+                    f,
+                    "{url}: this build has no support for {scheme}://; build it with `--features {feature}`, \
+                     or copy the files to a folder"
+                )
+            }
+            Error::Store {
+                url,
+                doing,
+                reason,
+                help,
+                ..
+            } => write!(f, "{url}: {doing} failed: {reason}; {help}"),
+            Error::File { path, reason } => {
+                write!(f, "{}: cannot be read: {reason}", path.display())
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The outside world: Kafka and chat webhooks, and nothing else of Keyhawk.
+//! The outside world: Kafka, chat webhooks and object stores, and nothing else of Keyhawk.
 //!
 //! ```text
 //!   Kafka ──▶ kafka::Source ──▶ batches of payloads ──▶ (pipeline) ──▶ kafka::Sink ──▶ Kafka
@@ -6,13 +6,15 @@
 //!                  └───────────── commits ──────────────────┘
 //!
 //!   alerts topic ──▶ AlertsReader ──▶ Webhook ──▶ chat        in a consumer group of its own
+//!
+//!   s3://…, gs://…, az://… ──▶ Stores ──▶ Bucket ──▶ Object ──▶ bytes           files of history, both ways
 //! ```
 //!
-//! This crate alone knows Kafka and HTTP, reads the clock and sleeps. It decides nothing about
+//! This crate alone knows Kafka, HTTP and object stores, reads the clock and sleeps. It decides nothing about
 //! events or alerts: what a record means, and when an offset may be committed, its callers say.
 //! Every thread that it starts has a name that begins with `kh-`, and ends with its handle.
 //!
-//! No log line and no error carries a record's content, a property's value, or a webhook's URL.
+//! No log line and no error carries a record's content, a property's value, a webhook's URL, or a credential.
 //!
 //! | metric | labels |
 //! |---|---|
@@ -27,6 +29,8 @@
 //! | `keyhawk_webhook_attempts_total` | `result`: `ok`, `retry`, `refused` |
 //! | `keyhawk_chat_messages_total` | `result`: `sent`, `dead_letter` |
 //! | `keyhawk_chat_unreadable_total` | |
+//! | `keyhawk_store_requests_total` | `operation`: `list`, `head`, `get`, `put`, `delete`; `result`: `ok`, `failed` |
+//! | `keyhawk_store_read_bytes_total`, `keyhawk_store_written_bytes_total` | |
 
 #![allow(
     clippy::disallowed_methods,
@@ -37,8 +41,10 @@
 mod alerts_reader;
 mod error;
 pub mod kafka;
+mod objects;
 mod webhook;
 
 pub use alerts_reader::{AlertsReader, AlertsReaderConfig};
 pub use error::{Error, Result};
+pub use objects::{Bucket, Object, ObjectReader, StoreFailure, StoreUrl, Stores};
 pub use webhook::{Failure, Outcome, SecretUrl, StopFlag, Webhook, WebhookConfig};

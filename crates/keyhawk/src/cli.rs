@@ -93,7 +93,9 @@ pub struct FileArgs {
     pub rules: PathBuf,
     /// Files of events: one JSON object a line, or Parquet as `archive` writes it; a pattern in quotes
     /// ('history/*.parquet'), a folder of .parquet files, or `-` for standard input. Each file of lines
-    /// is a partition. Can be given several times.
+    /// is a partition. URLs of object stores are taken too, of an object, a pattern or a prefix
+    /// ('s3://bucket/history/*.parquet'; gs://, az://, abfss://); their credentials, region and endpoint
+    /// are in the environment. Can be given several times.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub input: Vec<PathBuf>,
     /// Where findings go, one JSON object a line; as Parquet where the name ends in .parquet; `-` is
@@ -130,12 +132,14 @@ pub struct BacktestArgs {
 /// Arguments of `archive`.
 #[derive(Args)]
 pub struct ArchiveArgs {
-    /// Files of events, one JSON object a line; a pattern in quotes, or `-` for standard input. Each
-    /// file is a partition. Can be given several times.
+    /// Files of events, one JSON object a line; a pattern in quotes, a URL of an object store
+    /// ('s3://bucket/logs/*.ndjson'), or `-` for standard input. Each file is a partition. Can be given
+    /// several times.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub input: Vec<PathBuf>,
-    /// The folder for the Parquet files; made where it does not exist.
-    #[arg(long, value_name = "DIR")]
+    /// The folder for the Parquet files, made where it does not exist; or a prefix in an object store
+    /// (s3://bucket/history).
+    #[arg(long, value_name = "DIR|URL")]
     pub output: PathBuf,
     /// A rule directory, for the columns of its `events.toml`.
     #[arg(long, value_name = "DIR")]
@@ -153,7 +157,8 @@ pub struct ArchiveArgs {
 #[derive(Args)]
 pub struct SqlArgs {
     /// Files of events: Parquet as `archive` and `run` write it, or one JSON object a line; a pattern
-    /// in quotes ('history/*.parquet') or a folder of .parquet files. Can be given several times.
+    /// in quotes ('history/*.parquet'), a folder of .parquet files, or a URL of an object store
+    /// ('s3://bucket/history/*.parquet'). Can be given several times.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub input: Vec<PathBuf>,
     /// A rule directory, for its views, its reference tables and the columns of its `events.toml`.

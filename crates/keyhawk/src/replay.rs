@@ -22,10 +22,13 @@ use keyhawk_events::{Counts, Decoder, EventsSchema, Fingerprinter, GeoDatabases,
 
 use crate::history::{
     Behind, Columns, Error as HistoryError, HistoryFile, Lines, PartitionName, PartitionReader,
-    is_history, locate,
+    Source as File, is_history,
 };
 use crate::partition::Error;
 use crate::rule_set::RuleSet;
+
+/// Footers of objects that are read at once.
+const FOOTER_THREADS: usize = 16;
 
 /// How files are read: the settings of their topic, the secret, the databases.
 #[derive(Clone)]
@@ -55,19 +58,19 @@ enum Source {
     History(Box<PartitionReader>),
 }
 
-/// Opens the inputs, each a path, a folder, a pattern or a `file:` URL; `-` is standard input.
+/// Opens files that were found.
 ///
 /// Files of lines come first, in the order in which they are named, each the partition of that number of
 /// the topic; then the partitions of Parquet files, by topic and number.
 ///
 /// # Errors
-/// A file that cannot be read, a pattern without a file, a damaged Parquet file.
+/// A file that cannot be read, a damaged Parquet file.
 pub fn open(
-    paths: &[PathBuf],
+    files: &[impl Into<File> + Clone],
     rules: &RuleSet,
     reading: &Reading,
 ) -> Result<Vec<Input>, HistoryError> {
-    open_columns(paths, &rules.schema, &rules.compiled.columns, reading)
+    open_columns(files, &rules.schema, &rules.compiled.columns, reading)
 }
 
 /// The same, for these columns of the table.
@@ -75,40 +78,38 @@ pub fn open(
 /// # Errors
 /// As [`open`], and a column that the table does not have.
 pub fn open_columns(
-    paths: &[PathBuf],
+    files: &[impl Into<File> + Clone],
     table: &Arc<EventsSchema>,
     columns: &BTreeSet<String>,
     reading: &Reading,
 ) -> Result<Vec<Input>, HistoryError> {
     let wanted = Some(columns);
+    let files: Vec<File> = files.iter().cloned().map(Into::into).collect();
     let mut inputs = Vec::new();
     let mut lines: Vec<PathBuf> = Vec::new();
     let mut partitions: BTreeMap<PartitionName, Vec<(Arc<HistoryFile>, i64, usize)>> =
         BTreeMap::new();
-    for path in paths {
-        for path in locate(path)? {
-            if !is_history(&path)? {
-                let decoder = Decoder::new(
-                    Arc::clone(table),
-                    wanted,
-                    reading.topic.clone(),
-                    i32::try_from(lines.len()).unwrap_or(i32::MAX),
-                    Arc::clone(&reading.fingerprinter),
-                    Arc::clone(&reading.geo),
-                )
-                .map_err(HistoryError::Decode)?;
-                let source = Source::Lines(Box::new(Lines::open(&path, decoder)?));
-                inputs.push(Input::new(source));
-                lines.push(path);
-                continue;
-            }
-            let file = Arc::new(HistoryFile::open(&path)?);
-            let held = file.partitions()?;
-            let count = held.len();
-            for (name, first_offset) in held {
-                let files = partitions.entry(name).or_default();
-                files.push((Arc::clone(&file), first_offset, count));
-            }
+    for (file, opened) in files.iter().zip(footers(&files)) {
+        let Some((history, held)) = opened? else {
+            let decoder = Decoder::new(
+                Arc::clone(table),
+                wanted,
+                reading.topic.clone(),
+                i32::try_from(lines.len()).unwrap_or(i32::MAX),
+                Arc::clone(&reading.fingerprinter),
+                Arc::clone(&reading.geo),
+            )
+            .map_err(HistoryError::Decode)?;
+            let source = Source::Lines(Box::new(Lines::open(file, decoder)?));
+            inputs.push(Input::new(source));
+            lines.push(file.as_ref().to_owned());
+            continue;
+        };
+        let history = Arc::new(history);
+        let count = held.len();
+        for (name, first_offset) in held {
+            let files = partitions.entry(name).or_default();
+            files.push((Arc::clone(&history), first_offset, count));
         }
     }
     for (path, partition) in lines.into_iter().zip(0..) {
@@ -129,6 +130,44 @@ pub fn open_columns(
     }
     Ok(inputs)
 }
+
+/// Of each file of Parquet its footer and its partitions with their least offsets; None of each file of
+/// lines. Objects are asked side by side, since each takes as long as the way there and back.
+fn footers(files: &[File]) -> Vec<Footer> {
+    let objects = files.iter().filter(|file| file.path().is_none()).count();
+    let threads = objects.clamp(1, FOOTER_THREADS);
+    let results: Vec<Mutex<Option<Footer>>> = files.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let (at, Some(file)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            (at, files.get(at))
+        } {
+            *lock(&results[at]) = Some(footer(file));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let results = results.into_iter();
+    results
+        .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+fn footer(file: &File) -> Footer {
+    if !is_history(file)? {
+        return Ok(None);
+    }
+    let file = HistoryFile::open(file)?;
+    let partitions = file.partitions()?;
+    Ok(Some((file, partitions)))
+}
+
+type Footer = Result<Option<(HistoryFile, BTreeMap<PartitionName, i64>)>, HistoryError>;
 
 /// Rows of one partition.
 struct Rows {

@@ -1,4 +1,4 @@
-//! What needs no Kafka: webhooks against a real HTTP server.
+//! What needs no Kafka: webhooks against a real HTTP server, object stores against a real S3 server.
 
 #![allow(
     clippy::disallowed_methods,
@@ -6,4 +6,8 @@
 )]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[cfg(all(feature = "gcs", feature = "azure"))]
+mod clouds;
+#[cfg(feature = "s3")]
+mod s3;
 mod webhook;

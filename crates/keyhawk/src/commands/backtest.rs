@@ -95,7 +95,7 @@ fn texts(args: &BacktestArgs) -> Result<RuleTexts, Failure> {
     let Some(history) = history else {
         return Err(Failure::of(
             "--tables-as-of: where are the versions of tables? Name the folder with --tables-history, or \
-             a configuration with `tables_history` in [rules] or an [archive]",
+             a configuration with `tables_history` in [rules] or an [archive] in a folder",
         ));
     };
     RuleTexts::read_as_of(&args.files.rules, &history, wanted).map_err(Failure::of)

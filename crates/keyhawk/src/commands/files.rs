@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
 use indicatif::{ProgressBar, ProgressStyle};
+use keyhawk_connectors::Stores;
 use keyhawk_engine::FindingId;
 use keyhawk_events::Counts;
 use parquet::arrow::ArrowWriter;
@@ -18,7 +19,7 @@ use crate::cli::FileArgs;
 use crate::commands::{Failure, fingerprinter, geo, topic_settings};
 use crate::config;
 use crate::finding_rows::finding_line;
-use crate::history::locate;
+use crate::history::{Source, locate_in};
 use crate::replay::{Input, Reading, open};
 use crate::rule_set::{RuleSet, RuleTexts};
 
@@ -57,10 +58,11 @@ pub(super) fn reading(config: Option<&Path>, topic: Option<&str>) -> Result<Read
 }
 
 /// The files that are named, patterns and folders resolved.
-pub(super) fn located(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn located(inputs: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+    let stores = Stores::from_environment();
     let mut files = Vec::new();
     for input in inputs {
-        files.extend(locate(input).map_err(Failure::of)?);
+        files.extend(locate_in(input, &stores).map_err(Failure::of)?);
     }
     Ok(files)
 }
@@ -72,11 +74,16 @@ pub(super) fn prepare(texts: RuleTexts, args: &FileArgs) -> Result<Prepared, Fai
     let files = located(&args.input)?;
     let mut inputs = open(&files, &rules, &reading).map_err(Failure::of)?;
     let output = args.output.as_deref();
-    let same = output.and_then(|output| files.iter().find(|input| is_same_file(input, output)));
-    if let Some(input) = same {
+    let is_output = |input: &&Source| {
+        output.is_some_and(|output| {
+            input
+                .path()
+                .is_some_and(|input| is_same_file(input, output))
+        })
+    };
+    if let Some(input) = files.iter().find(is_output) {
         return Err(Failure::of(format!(
-            "{}: is an input and the output at once; name another --output",
-            input.display()
+            "{input}: is an input and the output at once; name another --output"
         )));
     }
     let progress = Progress::new(&files);
@@ -240,15 +247,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(files: &[PathBuf]) -> Self {
+    pub(super) fn new(files: &[Source]) -> Self {
         let started = Instant::now();
         if !io::stderr().is_terminal() {
             let bar = ProgressBar::hidden();
             return Progress { bar, started };
         }
         // Standard input has no length; then the bar says how far it has come, and not how far it is.
-        let bytes = files.iter().map(|file| Some(file.metadata().ok()?.len()));
-        let bytes: Option<u64> = bytes.sum();
+        let bytes: Option<u64> = files.iter().map(Source::bytes).sum();
         let bar = bytes.map_or_else(ProgressBar::no_length, ProgressBar::new);
         let template = match bytes {
             Some(_) => {

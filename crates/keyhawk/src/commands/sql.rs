@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use keyhawk_sql::Prompt;
 use crate::cli::SqlArgs;
 use crate::commands::files::{Progress, located, reading};
 use crate::commands::{CommandResult, Failure, cores, status};
+use crate::history::Source;
 use crate::prompt::{Editor, GREETING, Line, Reply, Session, width};
 use crate::replay::{Reading, open_columns, read_all};
 use crate::rule_set::{RuleTexts, count};
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &SqlArgs) -> CommandResult {
 
 /// All rows of the files that are not late, with these columns.
 fn events(
-    files: &[PathBuf],
+    files: &[Source],
     table: &Arc<EventsSchema>,
     columns: &BTreeSet<String>,
     reading: &Reading,

@@ -157,7 +157,7 @@ impl Place {
 
 /// The source line, cut behind its first `=` unless the key is one of ours that takes no secret. An
 /// inline table may hold anything, so it is cut too, and of a line without a key only a table's
-/// header is shown.
+/// header is shown. What looks like a URL with a name before its host may have a password there.
 fn presentable(line: &str) -> String {
     let line: String = line
         .chars()
@@ -171,7 +171,8 @@ fn presentable(line: &str) -> String {
     let open = known
         .filter(|known| known.takes != TAKES_SECRET)
         .any(|known| known.name == key.trim());
-    if open && !value.contains('{') {
+    let has_user = value.contains("://") && value.contains('@');
+    if open && !value.contains('{') && !has_user {
         line
     } else {
         format!("{key}= …")

@@ -334,8 +334,8 @@ pub(super) const SECTIONS: &[Section] = &[
                 "a path",
                 r#""table-history""#,
                 "Where `run` keeps each version of a reference table that it used, for `backtest \
-                 --tables-as-of`. Without it, `tables` in the archive's folder; without an archive \
-                 none is kept.",
+                 --tables-as-of`: a folder of this machine. Without it, `tables` in the archive's \
+                 folder; without an archive, and with one in an object store, none is kept.",
             ),
         ],
     },
@@ -347,11 +347,22 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             unset(
                 "folder",
-                "a path or a file: URL",
+                "a path, or a URL: file:, s3:, gs:, az:, abfss:",
                 r#""history""#,
-                "Where the files go; made where it does not exist. Without it nothing is archived. \
-                 With it, a record is a dead letter if any field of it cannot be read, also one \
-                 that no rule asks for.",
+                "Where the files go: a folder, made where it does not exist, or a prefix in an object \
+                 store, such as \"s3://bucket/history\", with credentials, region and endpoint from \
+                 AWS_…, GOOGLE_… or AZURE_… in the environment. Without it nothing is archived. With it, \
+                 a record is a dead letter if any field of it cannot be read, also one that no rule asks \
+                 for.",
+            ),
+            unset(
+                "spool",
+                "a path",
+                r#""/var/lib/keyhawk/spool""#,
+                "Where files for an object store are until they are complete and uploaded; a store that \
+                 does not answer costs space here, and no rows. On a disk that outlives the process, the \
+                 next start uploads what a crash left. Without it, a folder of the system's temporary \
+                 files; not used where `folder` is one of this machine.",
             ),
             key(
                 "file_bytes_max",

@@ -25,8 +25,8 @@ pub use error::{Error, Place};
 pub use secret::Secret;
 use secret::SecretSource;
 pub use sections::{
-    Archive, Chat, Config, Console, GeoIp, Identity, IdentityField, Kafka, Log, LogFormat, Output,
-    Rules, Topic, TopicTime,
+    Archive, ArchiveTo, Chat, Config, Console, GeoIp, Identity, IdentityField, Kafka, Log,
+    LogFormat, Output, Rules, Topic, TopicTime,
 };
 
 /// Reads a configuration file, the secrets that it names included.

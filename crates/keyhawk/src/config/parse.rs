@@ -17,7 +17,8 @@ use super::error::Error;
 use super::keys::{self, SECRET_PROPERTIES, TAKES_SECRET};
 use super::setting::{Setting, Wrong};
 use super::{
-    Archive, Chat, Config, Console, GeoIp, Identity, Kafka, Log, Output, Rules, SecretSource, Topic,
+    Archive, ArchiveTo, Chat, Config, Console, GeoIp, Identity, Kafka, Log, Output, Rules,
+    SecretSource, Topic,
 };
 
 /// What a file says.
@@ -31,6 +32,8 @@ pub(super) struct File<'t> {
     pub fingerprint_secret: Option<SecretSource>,
     /// `chat.webhook`
     pub webhook: Option<SecretSource>,
+    /// `archive.spool`
+    pub spool: Option<PathBuf>,
     /// `[kafka.properties]`
     pub properties: BTreeMap<String, Property>,
 }
@@ -137,6 +140,7 @@ pub(super) fn parse<'t>(path: &Path, text: &'t str) -> Result<File<'t>, Error> {
         settings,
         fingerprint_secret: identity.optional("secret")?,
         webhook: chat.optional("webhook")?,
+        spool: archive.optional("spool")?,
         properties: properties(&document)?,
         document,
     })
@@ -148,7 +152,7 @@ fn archive_of(table: &Table<'_>) -> Result<Option<Archive>, Error> {
     let file_age_max = table.get("file_age_max")?;
     let folder: Option<PathBuf> = table.optional("folder")?;
     Ok(folder.map(|folder| Archive {
-        folder,
+        to: ArchiveTo::Folder(folder),
         file_bytes_max,
         file_age_max,
     }))

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyhawk_alerts::Mode;
+use keyhawk_connectors::StoreUrl;
 use keyhawk_connectors::kafka::Properties;
 
 use super::document::Document;
 use super::error::Error;
 use super::parse::{File, Property, PropertyValue};
-use super::{Config, Secret, SecretSource};
+use super::{Archive, ArchiveTo, Config, Secret, SecretSource};
 
 /// A shorter key of an HMAC could be guessed by whoever knows one credential and its fingerprint:
 /// 16 characters of hexadecimal are 64 bits, of anything else rather more.
@@ -32,6 +33,7 @@ pub(super) fn resolve(
         mut settings,
         fingerprint_secret,
         webhook,
+        spool,
         properties,
     } = file;
     refuse_zeros(&document, &settings)?;
@@ -48,19 +50,22 @@ pub(super) fn resolve(
         }
     }
 
-    if let Some(archive) = &mut settings.archive {
-        let folder =
-            crate::history::local(&archive.folder).map_err(|error| Error::Contradiction {
-                place: document.place_of(&["archive", "folder"]),
-                problem: error.to_string(),
-                help: "name a folder of this machine, or of a file system that is mounted on it",
-            })?;
-        archive.folder = base.join(folder);
+    let archive = &mut settings.archive;
+    if let Some(Archive { to, .. }) = archive {
+        *to = archive_to(&document, base, to, spool)?;
     }
-    let archive = settings.archive.as_ref();
     settings.rules.tables_history = match settings.rules.tables_history.take() {
-        Some(folder) => Some(base.join(folder)),
-        None => archive.map(|archive| archive.folder.join("tables")),
+        Some(folder) => Some(folder_of(
+            &document,
+            base,
+            &["rules", "tables_history"],
+            &folder,
+        )?),
+        None => match archive.as_ref().map(|archive| &archive.to) {
+            Some(ArchiveTo::Folder(folder)) => Some(folder.join("tables")),
+            // Versions are told by an index that grows line by line, which an object store has not.
+            Some(ArchiveTo::Store { .. }) | None => None,
+        },
     };
 
     let secrets = Secrets {
@@ -98,6 +103,60 @@ pub(super) fn resolve(
     }
     settings.kafka.properties = secrets.properties(properties)?;
     Ok(settings)
+}
+
+/// Where the archive goes: a folder, as which the file has it, or the URL of a store.
+fn archive_to(
+    document: &Document<'_>,
+    base: &Path,
+    written: &ArchiveTo,
+    spool: Option<PathBuf>,
+) -> Result<ArchiveTo, Error> {
+    let ArchiveTo::Folder(folder) = written else {
+        return Ok(written.clone());
+    };
+    let keys = ["archive", "folder"];
+    let Some(url) = folder.to_str().filter(|text| StoreUrl::is_one(text)) else {
+        let folder = folder_of(document, base, &keys, folder)?;
+        return Ok(ArchiveTo::Folder(folder));
+    };
+    let refused = |problem: String, help| Error::Contradiction {
+        place: document.place_of(&keys),
+        problem,
+        help,
+    };
+    let url = StoreUrl::parse(url)
+        .map_err(|error| refused(error.to_string(), "name a bucket, and a prefix in it"))?;
+    if url.key().contains(['*', '?', '[']) {
+        let problem = format!("{url}: files are written below a prefix, and this is a pattern");
+        return Err(refused(problem, "write it without *, ? and ["));
+    }
+    let spool = spool.map(|spool| folder_of(document, base, &["archive", "spool"], &spool));
+    Ok(ArchiveTo::Store {
+        url,
+        spool: spool.transpose()?,
+    })
+}
+
+/// A folder of this machine.
+fn folder_of(
+    document: &Document<'_>,
+    base: &Path,
+    keys: &[&str],
+    written: &Path,
+) -> Result<PathBuf, Error> {
+    let folder = crate::history::local(written).map_err(|_| Error::Contradiction {
+        place: document.place_of(keys),
+        problem: format!("`{}` takes no such URL", keys.join(".")),
+        help: match keys {
+            ["archive", "folder"] => {
+                "name a folder of this machine, or an object store: s3://bucket/prefix, gs://bucket/prefix, \
+                 az://container/prefix"
+            }
+            _ => "name a folder of this machine, or of a file system that is mounted on it",
+        },
+    })?;
+    Ok(base.join(folder))
 }
 
 /// Values of which zero, or none, would stop everything.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keyhawk_alerts::GuardConfig;
+use keyhawk_connectors::StoreUrl;
 use keyhawk_connectors::kafka::{Properties, StartAt};
 
 use super::Secret;
@@ -158,12 +159,27 @@ pub struct Rules {
 /// Decoded events as files, for backtests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// The folder, an absolute path.
-    pub folder: PathBuf,
+    /// Where the files go.
+    pub to: ArchiveTo,
     /// Bytes after which a file is complete; never zero.
     pub file_bytes_max: usize,
     /// How long after its first row a file is complete at the latest; never zero.
     pub file_age_max: Duration,
+}
+
+/// Where an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArchiveTo {
+    /// A folder of this machine, an absolute path.
+    Folder(PathBuf),
+    /// An object store.
+    Store {
+        /// The prefix of the objects.
+        url: StoreUrl,
+        /// Where files are until they are uploaded, an absolute path; None is a folder of the system's
+        /// temporary files.
+        spool: Option<PathBuf>,
+    },
 }
 
 /// Messages to a chat.

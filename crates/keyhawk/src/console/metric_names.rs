@@ -149,6 +149,30 @@ pub const METRICS: &[Metric] = &[
         "Rows that are not archived, since their file could not be written.",
     ),
     metric(
+        "keyhawk_archive_waiting_files",
+        Kind::Gauge,
+        Unit::Count,
+        "Complete files of the archive that wait for their upload to an object store.",
+    ),
+    metric(
+        "keyhawk_store_requests_total",
+        Kind::Counter,
+        Unit::Count,
+        "Requests to object stores, by `operation` and `result`; tries of one request count once.",
+    ),
+    metric(
+        "keyhawk_store_read_bytes_total",
+        Kind::Counter,
+        Unit::Bytes,
+        "Bytes of objects that were read.",
+    ),
+    metric(
+        "keyhawk_store_written_bytes_total",
+        Kind::Counter,
+        Unit::Bytes,
+        "Bytes of objects that were written.",
+    ),
+    metric(
         "keyhawk_findings_total",
         Kind::Counter,
         Unit::Count,

@@ -26,7 +26,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A URL of a store that is not read yet.
+    /// A URL of something else than a file or an object.
     Scheme {
         /// The URL.
         url: String,
@@ -82,6 +82,8 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// An object store.
+    Store(keyhawk_connectors::Error),
     /// The settings of decode.
     Decode(keyhawk_events::Error),
 }
@@ -115,8 +117,9 @@ impl fmt::Display for Error {
             }
             Error::Scheme { url } => write!(
                 f,
-                "{url}: only local files are read and written as yet, by path or as file:///path; object \
-                 stores (s3:// and the like) come with a later version: copy the files to a folder"
+                "{url}: files are named by path, as file:///path, or by the URL of an object store: \
+                 s3://bucket/key, gs://bucket/key, az://container/key; anything else is to be copied to one of \
+                 them first"
             ),
             Error::Damaged { path, problem } => write!(
                 f,
@@ -162,6 +165,7 @@ impl fmt::Display for Error {
             Error::Unwritable { path, problem } => {
                 write!(f, "{}: cannot be written: {problem}", path.display())
             }
+            Error::Store(error) => error.fmt(f),
             Error::Decode(error) => error.fmt(f),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -14,11 +14,16 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::reader::Length;
 use parquet::file::statistics::Statistics;
 
 use super::ahead::Ahead;
+use super::chunks::{Chunks, Failed, ObjectChunks};
 use super::columns::{OFFSET, PARTITION, TOPIC};
-use super::{BATCH_ROWS, Columns, Error, guarded};
+use super::{BATCH_ROWS, Columns, Error, Source, guarded};
+
+/// Row groups of an object that are fetched at once, at least.
+const OBJECT_THREADS_AHEAD: usize = 2;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,9 +42,11 @@ impl fmt::Display for PartitionName {
 
 /// A Parquet file whose footer was read.
 pub struct HistoryFile {
-    path: PathBuf,
+    source: Source,
     metadata: ArrowReaderMetadata,
     bytes: u64,
+    /// What the store said last, of an object.
+    failed: Failed,
 }
 
 impl HistoryFile {
@@ -47,25 +54,30 @@ impl HistoryFile {
     ///
     /// # Errors
     /// A file that cannot be read, or is no Parquet file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let unreadable = |source| Error::Unreadable {
-            path: path.to_owned(),
-            source,
+    pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
+        let (source, failed) = (source.into(), Failed::default());
+        let chunks = match source.object() {
+            Some(object) => Chunks::Object(ObjectChunks::footer(object, &failed)),
+            None => Chunks::File(opened(source.as_ref())?),
         };
-        let file = File::open(path).map_err(unreadable)?;
-        let bytes = file.metadata().map_err(unreadable)?.len();
-        let metadata = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
-            .map_err(|error| Error::damaged(path, error))?;
+        let bytes = chunks.len();
+        let metadata = guarded(|| ArrowReaderMetadata::load(&chunks, ArrowReaderOptions::new()))
+            .map_err(|problem| unsound(&source, &failed, problem))?;
         Ok(HistoryFile {
-            path: path.to_owned(),
+            source,
             metadata,
             bytes,
+            failed,
         })
     }
 
-    /// Where it is.
+    /// Where it is: a path, or a URL.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.source.as_ref()
+    }
+
+    fn unsound(&self, problem: impl fmt::Display) -> Error {
+        unsound(&self.source, &self.failed, problem)
     }
 
     /// The partitions whose rows are in the file, each with its least offset. Read from the footer where
@@ -80,7 +92,7 @@ impl HistoryFile {
         let mut partitions = BTreeMap::new();
         let mut reader = self.reader(&[TOPIC, PARTITION, OFFSET], None)?;
         while let Some(batch) = self.next(&mut reader)? {
-            let places = Places::of(&batch, &self.path)?;
+            let places = Places::of(&batch, self.path())?;
             let offsets = self.integers(&batch, OFFSET)?;
             for (row, &offset) in offsets.iter().enumerate() {
                 let first = partitions.entry(places.name(row)).or_insert(offset);
@@ -139,7 +151,7 @@ impl HistoryFile {
             .filter(|integers| integers.null_count() == 0)
             .map(|integers| integers.values().as_ref())
             .ok_or_else(|| Error::Column {
-                path: self.path.clone(),
+                path: self.path().to_owned(),
                 column: name.to_owned(),
                 problem: "is not there, has nulls, or is no 64-bit integer".to_owned(),
             })
@@ -156,16 +168,22 @@ impl HistoryFile {
         names: &[&str],
         group: Option<usize>,
     ) -> Result<ParquetRecordBatchReader, Error> {
-        let file = File::open(&self.path).map_err(|source| Error::Unreadable {
-            path: self.path.clone(),
-            source,
-        })?;
         let fields = self.metadata.schema().fields();
         let roots = (0..fields.len()).filter(|&at| names.contains(&fields[at].name().as_str()));
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
+        let chunks = match self.source.object() {
+            Some(object) => {
+                let metadata = self.metadata.metadata();
+                let columns =
+                    || ObjectChunks::columns(object, metadata, &mask, group, &self.failed);
+                let columns = guarded(|| Ok::<_, String>(columns()));
+                Chunks::Object(columns.map_err(|problem| self.unsound(problem))?)
+            }
+            None => Chunks::File(opened(self.path())?),
+        };
         let read = || {
-            let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
             let metadata = self.metadata.clone();
-            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)
                 .with_projection(mask)
                 .with_batch_size(BATCH_ROWS);
             if let Some(group) = group {
@@ -173,7 +191,7 @@ impl HistoryFile {
             }
             builder.build()
         };
-        guarded(read).map_err(|error| Error::damaged(&self.path, error))
+        guarded(read).map_err(|error| self.unsound(error))
     }
 
     /// The next rows of a reader of this file.
@@ -181,7 +199,7 @@ impl HistoryFile {
         &self,
         reader: &mut ParquetRecordBatchReader,
     ) -> Result<Option<RecordBatch>, Error> {
-        guarded(|| reader.next().transpose()).map_err(|error| Error::damaged(&self.path, error))
+        guarded(|| reader.next().transpose()).map_err(|error| self.unsound(error))
     }
 
     /// The rows of `only`, or all of them where the file is of one partition; decoded ahead on so many
@@ -196,6 +214,11 @@ impl HistoryFile {
         if only.is_some() {
             names.extend([TOPIC, PARTITION]);
         }
+        // A row group of an object is fetched while the one before it is decoded.
+        let threads_ahead = match self.source.object() {
+            Some(_) => threads_ahead.max(OBJECT_THREADS_AHEAD),
+            None => threads_ahead,
+        };
         let reader = match threads_ahead {
             0 => Reader::Here(Box::new(self.reader(&names, None)?)),
             threads => Reader::Ahead(Ahead::new(Arc::clone(self), &names, threads)),
@@ -213,6 +236,21 @@ impl HistoryFile {
     pub(super) fn bytes_a_row(&self) -> f64 {
         let rows = self.metadata.metadata().file_metadata().num_rows();
         self.bytes as f64 / rows.max(1) as f64
+    }
+}
+
+fn opened(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A store that does not answer is no fault of the file.
+fn unsound(source: &Source, failed: &Failed, problem: impl fmt::Display) -> Error {
+    match failed.take() {
+        Some(error) => Error::Store(error),
+        None => Error::damaged(source.as_ref(), problem),
     }
 }
 
@@ -292,7 +330,7 @@ impl Rows {
                 return Ok(None);
             };
             if let Some(only) = &self.only {
-                let places = Places::of(&batch, &self.file.path)?;
+                let places = Places::of(&batch, self.file.path())?;
                 let ours: BooleanArray = (0..batch.num_rows())
                     .map(|row| {
                         places.partitions[row] == only.partition && places.topic(row) == only.topic
@@ -300,7 +338,7 @@ impl Rows {
                     .collect::<Vec<bool>>()
                     .into();
                 batch = filter_record_batch(&batch, &ours)
-                    .map_err(|error| Error::damaged(&self.file.path, error))?;
+                    .map_err(|error| Error::damaged(self.file.path(), error))?;
             }
             if batch.num_rows() == 0 {
                 continue;
@@ -309,7 +347,7 @@ impl Rows {
                 .columns
                 .fit(&batch)
                 .map_err(|(column, problem)| Error::Column {
-                    path: self.file.path.clone(),
+                    path: self.file.path().to_owned(),
                     column,
                     problem,
                 })?;
@@ -326,7 +364,7 @@ impl Rows {
             .find(|&(before, &offset)| offset < before);
         if let Some((_, &offset)) = wrong {
             return Err(Error::Disorder {
-                path: self.file.path.clone(),
+                path: self.file.path().to_owned(),
                 offset,
             });
         }

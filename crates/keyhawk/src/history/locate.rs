@@ -1,13 +1,23 @@
-//! From what a person names to files: paths, `file:` URLs, folders and patterns.
+//! From what a person names to files: paths, `file:` URLs, URLs of object stores, folders and patterns.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use glob::{MatchOptions, Pattern};
+use keyhawk_connectors::{Bucket, Error as StoreError, Object, StoreFailure, StoreUrl, Stores};
+
+use super::{Error, Source};
 
 /// The first bytes of every Parquet file.
 const MAGIC: &[u8; 4] = b"PAR1";
+const WILD: [char; 3] = ['*', '?', '['];
+/// As the pattern of a path: a slash is matched by a slash, or by `**`.
+const AS_PATHS: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
 
 /// The files that `input` stands for, sorted where it is a pattern or a folder.
 ///
@@ -19,10 +29,36 @@ const MAGIC: &[u8; 4] = b"PAR1";
 /// | a folder | the `.parquet` files in it |
 /// | a name with `*`, `?` or `[` | the files that match |
 /// | any other name | itself; opening it says what is wrong |
+/// | `s3://bucket/a/b.parquet`, and the other stores | the object |
+/// | `s3://bucket/a/`, or where there is no such object | the `.parquet` objects directly below it |
+/// | `s3://bucket/a/*.parquet` | the objects that match |
 ///
 /// # Errors
-/// A pattern or folder without a file, and a URL of another scheme.
-pub fn locate(input: &Path) -> Result<Vec<PathBuf>, Error> {
+/// A pattern or folder without a file, a URL of another scheme, and what a store says.
+pub fn locate(input: &Path) -> Result<Vec<Source>, Error> {
+    locate_in(input, &Stores::from_environment())
+}
+
+/// The same, with these stores.
+///
+/// # Errors
+/// As [`locate`].
+pub fn locate_in(input: &Path, stores: &Stores) -> Result<Vec<Source>, Error> {
+    match input.to_str().filter(|text| StoreUrl::is_one(text)) {
+        Some(url) => {
+            let url = StoreUrl::parse(url).map_err(Error::Store)?;
+            let bucket = stores.bucket(&url).map_err(Error::Store)?;
+            let objects = objects(&url, &bucket)?;
+            some(objects.into_iter().map(Source::from).collect(), input)
+        }
+        None => {
+            let files = files(input)?;
+            Ok(files.into_iter().map(Source::from).collect())
+        }
+    }
+}
+
+fn files(input: &Path) -> Result<Vec<PathBuf>, Error> {
     let path = local(input)?;
     if path.is_dir() {
         let entries = fs::read_dir(&path).map_err(|source| unreadable(&path, source))?;
@@ -33,18 +69,16 @@ pub fn locate(input: &Path) -> Result<Vec<PathBuf>, Error> {
                 files.push(file);
             }
         }
+        files.sort();
         return some(files, input);
     }
     let Some(pattern) = path.to_str() else {
         return Ok(vec![path]);
     };
-    if pattern == "-" || path.exists() || !pattern.contains(['*', '?', '[']) {
+    if pattern == "-" || path.exists() || !pattern.contains(WILD) {
         return Ok(vec![path]);
     }
-    let matches = glob::glob(pattern).map_err(|error| Error::BadPattern {
-        pattern: input.to_owned(),
-        problem: error.to_string(),
-    })?;
+    let matches = glob::glob(pattern).map_err(|error| bad(input, &error))?;
     let mut files = Vec::new();
     for found in matches {
         let file = found.map_err(|error| Error::Unreadable {
@@ -55,7 +89,42 @@ pub fn locate(input: &Path) -> Result<Vec<PathBuf>, Error> {
             files.push(file);
         }
     }
+    files.sort();
     some(files, input)
+}
+
+/// The objects of a URL, by their keys.
+fn objects(url: &StoreUrl, bucket: &Bucket) -> Result<Vec<Object>, Error> {
+    let key = url.key();
+    let folder = |key: &str| -> Result<Vec<Object>, Error> {
+        let mut objects = bucket.list(key, false).map_err(Error::Store)?;
+        objects.retain(|object| has_ending(Path::new(object.key())));
+        Ok(objects)
+    };
+    if key.is_empty() || key.ends_with('/') {
+        return folder(key);
+    }
+    let Some(wild) = key.find(WILD) else {
+        let found = bucket.object(key);
+        if let Err(StoreError::Store {
+            failure: StoreFailure::NotFound,
+            ..
+        }) = &found
+        {
+            // A folder is named without a slash too. What the store says to that is of no interest.
+            let below = folder(key).unwrap_or_default();
+            if !below.is_empty() {
+                return Ok(below);
+            }
+        }
+        return found.map(|object| vec![object]).map_err(Error::Store);
+    };
+    let pattern = Pattern::new(key).map_err(|error| bad(Path::new(&url.to_string()), &error))?;
+    let prefix = key[..wild].rfind('/').map_or("", |slash| &key[..slash]);
+    let recursive = key[wild..].contains('/') || key.contains("**");
+    let mut objects = bucket.list(prefix, recursive).map_err(Error::Store)?;
+    objects.retain(|object| pattern.matches_with(object.key(), AS_PATHS));
+    Ok(objects)
 }
 
 /// A path, or the path of a `file:` URL.
@@ -76,17 +145,16 @@ pub(crate) fn local(input: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn some(mut files: Vec<PathBuf>, pattern: &Path) -> Result<Vec<PathBuf>, Error> {
+fn some<T>(files: Vec<T>, pattern: &Path) -> Result<Vec<T>, Error> {
     if files.is_empty() {
         return Err(Error::NoMatch {
             pattern: pattern.to_owned(),
         });
     }
-    files.sort();
     Ok(files)
 }
 
-fn has_ending(path: &Path) -> bool {
+pub(super) fn has_ending(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "parquet")
 }
 
@@ -95,18 +163,31 @@ fn has_ending(path: &Path) -> bool {
 ///
 /// # Errors
 /// A file that cannot be opened or read.
-pub fn is_history(path: &Path) -> Result<bool, Error> {
-    if has_ending(path) {
+pub fn is_history(file: &Source) -> Result<bool, Error> {
+    if has_ending(file.as_ref()) {
         return Ok(true);
     }
+    let len = MAGIC.len() as u64;
+    if let Some(object) = file.object() {
+        let start = object.read(0..len.min(object.bytes()));
+        return Ok(start.map_err(Error::Store)? == MAGIC[..]);
+    }
+    let path: &Path = file.as_ref();
     if !path.is_file() {
         return Ok(false);
     }
     let mut start = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start))
+        .and_then(|file| file.take(len).read_to_end(&mut start))
         .map_err(|source| unreadable(path, source))?;
     Ok(start == MAGIC)
+}
+
+fn bad(pattern: &Path, error: &glob::PatternError) -> Error {
+    Error::BadPattern {
+        pattern: pattern.to_owned(),
+        problem: error.to_string(),
+    }
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> Error {

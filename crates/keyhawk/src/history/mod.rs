@@ -15,9 +15,13 @@
 //! out. Two files may hold the same rows, since what was not committed is read from Kafka again: a row
 //! is told by topic, partition and offset, and only the first is taken.
 //!
+//! A file is on this machine or an object of a store, by URL ([`Source`]); an archive reaches a store through
+//! a folder on this machine ([`Spool`]).
+//!
 //! Files of JSON lines are history too ([`Lines`]): each is a partition, and is decoded when it is read.
 
 mod ahead;
+mod chunks;
 mod clock;
 mod columns;
 mod error;
@@ -26,6 +30,8 @@ mod guard;
 mod lines;
 mod locate;
 mod partition;
+mod source;
+mod spool;
 mod write;
 
 pub use columns::Columns;
@@ -34,8 +40,10 @@ pub use file::{HistoryFile, PartitionName};
 pub(crate) use guard::guarded;
 pub use lines::Lines;
 pub(crate) use locate::local;
-pub use locate::{is_history, locate};
+pub use locate::{is_history, locate, locate_in};
 pub use partition::{Behind, Chunk, PartitionReader};
+pub use source::Source;
+pub use spool::{Spool, is_passing};
 pub use write::{ArchiveSettings, ArchiveWriter, Retry, Written, all_rows};
 
 /// Columns of truth values that say why a row is not among the events; a file without one of them has

@@ -4,6 +4,8 @@
 //!   kh-pipeline ──▶ rows of a batch, ends of assignments ──▶ kh-archive: a writer a partition ──▶ files
 //!        ▲                     at most 16                         │ a write fails: wait, again; in
 //!        └── batches wait while the queue is full ◀───────────────┘ the end the file is given up
+//!
+//!   where the archive is in an object store:      files ──▶ kh-upload ──▶ objects, see upload.rs
 //! ```
 //!
 //! Detection and its commits do not wait for files, so the archive may have less than what is committed,
@@ -16,6 +18,8 @@
 //! | a full or failing disk, for less than [`PATIENCE`] | none: writes are tried again |
 //! | for longer | the unfinished file's, and the batches' until a write succeeds; counted and logged |
 //! | a crash | those of unfinished files, no older than `file_age_max` |
+//! | an object store that fails, for however long | none: complete files wait in the spool, a disk as above |
+//! | a stop or a crash meanwhile | none of those that wait: the next start uploads them, if the spool is still there |
 //!
 //! Missing rows that Kafka still has are archived when the group's offsets are set back.
 //!
@@ -25,21 +29,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keyhawk_connectors::Stores;
 use keyhawk_engine::delivery::TopicPartition;
 use keyhawk_events::{Decoded, EventsSchema};
 
 use super::Error;
 use crate::config;
 use crate::history::{
-    ArchiveSettings, ArchiveWriter, Error as HistoryError, Retry, Written, all_rows,
+    ArchiveSettings, ArchiveWriter, Error as HistoryError, Retry, Spool, Written, all_rows,
+    is_passing,
 };
+
+mod upload;
 
 /// Batches that may wait to be written: a second's worth, and some 100 MB where they are full.
 const QUEUE_BATCHES: usize = 16;
@@ -63,6 +71,14 @@ pub(super) struct Archive {
 pub(super) struct ArchiveThread {
     shared: Arc<Shared>,
     ended: Receiver<()>,
+    /// Where complete files wait for their upload.
+    spool: Option<PathBuf>,
+}
+
+/// Where an archive is written.
+pub(super) enum Destination {
+    Folder(PathBuf),
+    Store(Spool),
 }
 
 enum Message {
@@ -76,28 +92,65 @@ struct Shared {
     queued: AtomicUsize,
     /// The process stops: nothing is waited for.
     hurry: AtomicBool,
-    /// The thread is gone, by a fault of ours.
+    /// The thread has ended: the pipeline did, or it is by a fault of ours.
     is_gone: AtomicBool,
+}
+
+/// Opens the destination; no request is made.
+///
+/// # Errors
+/// A store that is not built in, or not set up.
+pub(super) fn destination(
+    settings: &config::Archive,
+    stores: &Stores,
+) -> Result<Destination, Error> {
+    Ok(match &settings.to {
+        config::ArchiveTo::Folder(folder) => Destination::Folder(folder.clone()),
+        config::ArchiveTo::Store { url, spool } => {
+            Destination::Store(Spool::open(url, spool.as_deref(), stores).map_err(Error::Archive)?)
+        }
+    })
 }
 
 /// Starts the archive.
 ///
 /// # Errors
-/// A folder that cannot be made or written to; no thread.
+/// A folder that cannot be made or written to; a store that refuses; no thread.
 pub(super) fn spawn(
     settings: &config::Archive,
+    destination: Destination,
     table: &Arc<EventsSchema>,
 ) -> Result<(Archive, ArchiveThread), Error> {
+    let (folder, spool) = match destination {
+        Destination::Folder(folder) => (folder, None),
+        Destination::Store(spool) => (spool.folder().to_owned(), Some(spool)),
+    };
     let archive = ArchiveSettings {
-        folder: settings.folder.clone(),
+        folder,
         file_bytes_max: settings.file_bytes_max,
     };
     // Makes the folder, and says what is wrong before the first event.
     ArchiveWriter::new(&archive, table).map_err(Error::Archive)?;
     probe(&archive.folder).map_err(Error::Archive)?;
+    match &spool {
+        Some(spool) => {
+            ask(spool)?;
+            tracing::info!(url = %spool.url(), spool = %archive.folder.display(), "events are archived");
+        }
+        None => tracing::info!(folder = %archive.folder.display(), "events are archived"),
+    }
+    let no_thread = |source| Error::System {
+        doing: "starting the thread that writes the archive",
+        source,
+    };
     let shared = Arc::new(Shared::default());
     let (to_thread, messages) = channel();
-    let (end, ended) = channel();
+    let (mut end, ended) = channel();
+    let waits_in = spool.as_ref().map(|spool| spool.folder().to_owned());
+    if let Some(spool) = spool {
+        // The files are complete first, and then they are uploaded.
+        end = upload::spawn(spool, end).map_err(no_thread)?;
+    }
     let worker = Worker {
         patience: Arc::new(Patience::new(PATIENCE, Arc::clone(&shared))),
         shared: Arc::clone(&shared),
@@ -115,15 +168,29 @@ pub(super) fn spawn(
             let _gone = gone;
             worker.run(&messages);
         })
-        .map_err(|source| Error::System {
-            doing: "starting the thread that writes the archive",
-            source,
-        })?;
+        .map_err(no_thread)?;
     let archive = Archive {
         to_thread,
         shared: Arc::clone(&shared),
     };
-    Ok((archive, ArchiveThread { shared, ended }))
+    let thread = ArchiveThread {
+        shared,
+        ended,
+        spool: waits_in,
+    };
+    Ok((archive, thread))
+}
+
+/// Whether objects can be written. A store that is away does not keep detection from its work: files wait.
+fn ask(spool: &Spool) -> Result<(), Error> {
+    match spool.probe() {
+        Err(error) if is_passing(&error) => {
+            let folder = spool.folder().display();
+            tracing::warn!(%folder, "the archive: {error}; files wait on this machine");
+            Ok(())
+        }
+        asked => asked.map_err(Error::Archive),
+    }
 }
 
 /// Writes a file and removes it.
@@ -190,6 +257,10 @@ impl ArchiveThread {
     pub(super) fn wait(&self, deadline: Instant) {
         let patience = deadline.saturating_duration_since(Instant::now());
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(patience) {
+            let is_written = self.shared.is_gone.load(Ordering::Acquire);
+            if let (true, Some(spool)) = (is_written, &self.spool) {
+                return upload::left_behind(spool);
+            }
             tracing::error!(
                 "the archive's files are not complete in time: the rows in them are not archived, \
                  and will not be unless the group's offsets are set back"

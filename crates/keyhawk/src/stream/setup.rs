@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keyhawk_alerts::{ChatConfig, Guard};
 use keyhawk_connectors::kafka::{Sink, SinkConfig, Source, SourceConfig, SourceControl};
-use keyhawk_connectors::{AlertsReader, AlertsReaderConfig, SecretUrl, WebhookConfig};
+use keyhawk_connectors::{AlertsReader, AlertsReaderConfig, SecretUrl, Stores, WebhookConfig};
 use keyhawk_events::{Fingerprinter, GeoConfig, GeoDatabases, TopicSettings};
 
 use super::archive::{self, ArchiveThread};
@@ -54,6 +54,10 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     let rules = rule_watch::load(&config.rules.dir)?;
     rule_watch::keep_tables(&rules, config.rules.tables_history.as_deref());
     let geo = Arc::new(geo(config)?);
+    let destination = config.archive.as_ref();
+    let destination =
+        destination.map(|settings| archive::destination(settings, &Stores::from_environment()));
+    let destination = destination.transpose()?;
     tracing::info!(
         rules = rules.alerts.len(),
         databases = %&geo.digest()[..16],
@@ -84,10 +88,9 @@ pub(super) fn prepare(config: &Config) -> Result<Ready, Error> {
     };
     factory.check().map_err(Error::Partition)?;
 
-    let (archive, archive_thread) = match &config.archive {
-        Some(settings) => {
-            let (archive, thread) = archive::spawn(settings, &rules.schema)?;
-            tracing::info!(folder = %settings.folder.display(), "events are archived");
+    let (archive, archive_thread) = match config.archive.as_ref().zip(destination) {
+        Some((settings, destination)) => {
+            let (archive, thread) = archive::spawn(settings, destination, &rules.schema)?;
             (Some(archive), Some(thread))
         }
         None => (None, None),

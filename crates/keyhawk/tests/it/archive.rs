@@ -115,24 +115,62 @@ fn a_backtest_of_what_a_partition_archives_finds_what_the_partition_found() {
 }
 
 #[test]
-fn an_archive_that_is_no_folder_of_this_machine_is_refused_with_its_place() {
+fn an_archive_that_is_no_place_for_files_is_refused_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("keyhawk.toml");
-    let refused = |archive: &str| {
-        write(&config, format!("[archive]\n{archive}\n"));
+    let refused = |section: &str, keys: &str| {
+        write(&config, format!("[{section}]\n{keys}\n"));
         let run = keyhawk(&["run", "--config", config.to_str().unwrap()], b"");
         assert_eq!(run.status, 2, "{run:?}");
         run.stderr
     };
-    let said = refused("folder = \"s3://bucket/history\"");
-    for words in ["s3://bucket/history", "keyhawk.toml:2:", "mounted"] {
-        assert!(said.contains(words), "{words:?} is not in:\n{said}");
+    let s3 = "folder = \"s3://bucket/history\"";
+    let on_web = "folder = \"http://host/history\"";
+    let pattern = "folder = \"s3://bucket/*.parquet\"";
+    for (section, keys, words) in [
+        (
+            "archive",
+            on_web,
+            [
+                "http://host/history",
+                "keyhawk.toml:2:",
+                "s3://bucket/prefix",
+            ],
+        ),
+        (
+            "archive",
+            "folder = \"s3://\"",
+            ["expected s3://bucket/key", "keyhawk.toml:2:", "a prefix"],
+        ),
+        (
+            "archive",
+            pattern,
+            ["s3://bucket/*.parquet", "keyhawk.toml:2:", "a pattern"],
+        ),
+        (
+            "archive",
+            &format!("{s3}\nspool = \"s3://bucket/spool\""),
+            ["`archive.spool`", "keyhawk.toml:3:", "mounted"],
+        ),
+        (
+            "rules",
+            "tables_history = \"s3://bucket/tables\"",
+            ["`rules.tables_history`", "keyhawk.toml:2:", "mounted"],
+        ),
+    ] {
+        let said = refused(section, keys);
+        for words in words {
+            assert!(said.contains(words), "{words:?} is not in:\n{said}");
+        }
     }
-    let said = refused("folder = \"history\"\nfile_bytes_max = \"0B\"");
+    let said = refused("archive", "folder = \"s3://AKIAKEY:SECRET@bucket/history\"");
+    assert!(said.contains("a URL without credentials"), "{said}");
+    assert!(!said.contains("SECRET") && !said.contains("AKIA"), "{said}");
+    let said = refused("archive", "folder = \"history\"\nfile_bytes_max = \"0B\"");
     assert!(
         said.contains("`archive.file_bytes_max` must not be zero"),
         "{said}"
     );
-    let said = refused("file_age = \"5m\"");
+    let said = refused("archive", "file_age = \"5m\"");
     assert!(said.contains("file_age_max"), "{said}");
 }

@@ -10,6 +10,7 @@
 //! | [`dependency_graph`] | the arrows between crates |
 //! | [`docs`] | each example, refusal and delay of `docs/sql.md` |
 //! | [`history`] | what was decoded comes back from Parquet, and the rules find the same in it |
+//! | [`objects`] | history and archives in an object store are those in a folder |
 //! | [`archive`] | what a partition archives, and its configuration |
 //! | [`prompt`] | questions over history, and what is said to a wrong one |
 //! | [`metrics`] | the list of metrics and the sources |
@@ -27,6 +28,7 @@ mod engines;
 mod explain;
 mod history;
 mod metrics;
+mod objects;
 mod prompt;
 mod rule_tests;
 mod secrets;
