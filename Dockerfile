@@ -1,4 +1,4 @@
-# Keyhawk's image: the binary, the shipped rules and the demo's GeoIP databases; no root, no shell needed.
+# Keyhawk's image: the binary with all object stores, the shipped rules and the demo's GeoIP databases; no root, no shell needed.
 
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
@@ -13,7 +13,7 @@ COPY sql sql
 COPY testdata testdata
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package keyhawk \
+    cargo build --release --locked --package keyhawk --features s3,gcs,azure \
     && install -D target/release/keyhawk /out/keyhawk
 
 FROM debian:bookworm-slim
