@@ -85,7 +85,8 @@ impl Stores {
     ///
     /// # Errors
     ///
-    /// [`Error::StoreNotBuilt`](crate::Error::StoreNotBuilt); [`Error::Store`] where the variables do not fit together.
+    /// [`Error::StoreNotBuilt`](crate::Error::StoreNotBuilt); [`Error::Store`](crate::Error::Store) where
+    /// the variables do not fit together.
     pub fn bucket(&self, url: &StoreUrl) -> Result<Bucket> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = open.buckets.get(url.root()) {
