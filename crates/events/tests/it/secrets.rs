@@ -170,6 +170,26 @@ fn fingerprints_are_hmac_sha_256_with_the_longest_prefix() {
 }
 
 #[test]
+fn public_prefixes_are_as_many_and_as_long_as_is_said() {
+    let number = |number: usize| format!("k{number}_");
+    let most: Vec<String> = (0..1000).map(number).collect();
+    let fingerprinter = Fingerprinter::new(DEVELOPMENT_SECRET, most.clone()).unwrap();
+    let print = fingerprinter.fingerprint("k999_abcdefgh");
+    assert!(print.starts_with("k999_…"), "{print}");
+    let refused = |prefixes: Vec<String>, named: &str, why: &str| {
+        let error = Fingerprinter::new(DEVELOPMENT_SECRET, prefixes).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(named) && error.contains(why), "{error}");
+    };
+    let more = most.into_iter().chain([number(1000)]).collect();
+    refused(more, "k1000_", "1,000");
+    refused(vec!["k_".into(), String::new()], "", "empty");
+    refused(vec!["k".repeat(33)], "kkk", "longer than 32 bytes");
+    refused(vec!["k y".into()], "k y", "no credential has");
+    assert!(Fingerprinter::new(DEVELOPMENT_SECRET, vec!["k".repeat(32)]).is_ok());
+}
+
+#[test]
 fn cache_stays_right_past_its_bounds() {
     let fingerprinter = Fingerprinter::new(DEVELOPMENT_SECRET, Vec::new()).unwrap();
     let fresh = Fingerprinter::new(DEVELOPMENT_SECRET, Vec::new()).unwrap();
