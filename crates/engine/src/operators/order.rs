@@ -106,7 +106,7 @@ impl Order {
                 let places = last.waiting.iter().map(|&row| (0, row as usize));
                 let places: Vec<Place> =
                     places.chain((0..rows.len()).map(|row| (1, row))).collect();
-                let rows = self.gather(&[&last.rows, &rows], &places)?;
+                let rows = self.gather(&[&last.rows, &rows], &Runs::of_one(&places))?;
                 self.pending.push(Pending::all(rows));
             }
             None => self.pending.push(Pending::all(rows)),
@@ -128,8 +128,8 @@ impl Order {
 
     /// The rows at these places, in this order. What they were released with is lost: the order
     /// releases them anew.
-    fn gather(&self, batches: &[&Rows], places: &[Place]) -> Result<Rows> {
-        let runs = Runs::of(places);
+    fn gather(&self, batches: &[&Rows], runs: &Runs<'_>) -> Result<Rows> {
+        let rows = runs.places.len();
         let columns = (0..self.schema.fields().len()).map(|column| {
             let arrays = batches
                 .iter()
@@ -137,7 +137,7 @@ impl Order {
             runs.gather(&arrays.collect::<Vec<_>>())
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let schema = Arc::clone(&self.schema);
         let batch =
             RecordBatch::try_new_with_options(schema, columns, &options).within(OPERATOR)?;
@@ -146,7 +146,7 @@ impl Order {
         Ok(Rows {
             batch,
             keys: keys.as_primitive::<UInt32Type>().clone(),
-            release: Release::Watermark(Int64Array::from(vec![0; places.len()])),
+            release: Release::Watermark(Int64Array::from(vec![0; rows])),
         })
     }
 
@@ -235,6 +235,13 @@ impl<'a> Runs<'a> {
         Runs { places, runs }
     }
 
+    /// Row by row: what is gathered has no buffer but those of its own texts, where runs bring along all
+    /// that their batches have. What waits, and is put together again and again, must be gathered so.
+    fn of_one(places: &'a [Place]) -> Self {
+        let runs = Vec::new();
+        Runs { places, runs }
+    }
+
     /// The values of one column, given for each batch.
     fn gather(&self, arrays: &[&dyn Array]) -> Result<ArrayRef> {
         if self.runs.is_empty() {
@@ -315,7 +322,7 @@ impl Operator for Order {
         }
         let places = self.leave(bound)?;
         let batches: Vec<&Rows> = self.pending.iter().map(|pending| &pending.rows).collect();
-        let rows = self.gather(&batches, &places)?;
+        let rows = self.gather(&batches, &Runs::of(&places))?;
         let mut left = self.break_ties(rows)?;
         let release = times(&left, self.time)?
             .iter()
