@@ -67,6 +67,28 @@ fn an_ordered_row_leaves_once_no_row_of_its_time_can_come() {
 }
 
 #[test]
+fn rows_that_wait_hold_no_texts_of_rows_that_left() {
+    let mut build = Build::new();
+    let scan = build.scan();
+    let ordered = build.order(scan, "event_time", 0, &["_offset"]);
+    build.rule("r", ordered, "event_time", &["_offset"]);
+    let program = build.build();
+    let mut machine = machine(&program);
+    let long = "a text that stands in a buffer of its batch";
+    // A quiet topic: a row a batch and second, of which thirty wait.
+    let mut after = |seconds: std::ops::Range<i64>| {
+        for second in seconds {
+            let row = [(Some("a"), Some(second * 1_000), Some(long), Some(1))];
+            let watermark = (second - 30) * 1_000;
+            machine.process(&batch(second, &row), &[watermark]).unwrap();
+        }
+        machine.memory()
+    };
+    let (early, late) = (after(0..100), after(100..2_000));
+    assert!(late < 2 * early, "{early} bytes became {late}");
+}
+
+#[test]
 fn findings_come_by_releasing_row_then_time_whatever_the_cut() {
     let program = every_operator();
     let times: Vec<i64> = (0..40).map(|i: i64| i * 7_000 - (i % 3) * 5_000).collect();
