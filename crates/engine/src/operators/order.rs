@@ -106,7 +106,7 @@ impl Order {
                 let places = last.waiting.iter().map(|&row| (0, row as usize));
                 let places: Vec<Place> =
                     places.chain((0..rows.len()).map(|row| (1, row))).collect();
-                let rows = self.gather(&[&last.rows, &rows], &Runs::of_one(&places))?;
+                let rows = self.gather(&[&last.rows, &rows], &Runs::row_by_row(&places))?;
                 self.pending.push(Pending::all(rows));
             }
             None => self.pending.push(Pending::all(rows)),
@@ -235,9 +235,9 @@ impl<'a> Runs<'a> {
         Runs { places, runs }
     }
 
-    /// Row by row: what is gathered has no buffer but those of its own texts, where runs bring along all
+    /// What is gathered has no buffer but those of its own texts, where runs bring along all
     /// that their batches have. What waits, and is put together again and again, must be gathered so.
-    fn of_one(places: &'a [Place]) -> Self {
+    fn row_by_row(places: &'a [Place]) -> Self {
         let runs = Vec::new();
         Runs { places, runs }
     }
